@@ -1,0 +1,295 @@
+//! The canonical request, the string to sign and the signing key of SigV4, for verifying and signing.
+//!
+//! S3's variant: the path is taken as it is, without normalising dot segments or double slashes, and
+//! is encoded once. A raw path or query is first decoded, so that it does not matter which characters
+//! a client chose to encode.
+
+use std::fmt;
+
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use http::{HeaderMap, HeaderName};
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
+use zeroize::Zeroizing;
+
+use super::Secret;
+use crate::protocol::uri::{UriError, percent_decode, percent_encode_into, raw_pairs};
+
+/// The algorithm in `Authorization`, `X-Amz-Algorithm` and the string to sign.
+pub const ALGORITHM: &str = "AWS4-HMAC-SHA256";
+
+/// The service of S3 in a credential scope.
+pub const SERVICE: &str = "s3";
+
+/// The last element of every credential scope.
+pub const TERMINATOR: &str = "aws4_request";
+
+/// SHA-256 of nothing, in hexadecimal.
+pub const EMPTY_SHA256: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+/// What a signature is good for: `date/region/service/aws4_request`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scope {
+    /// `YYYYMMDD`, in UTC.
+    pub date: String,
+    /// Region name.
+    pub region: String,
+    /// Service name, [`SERVICE`] for S3.
+    pub service: String,
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}/{}/{}/{TERMINATOR}",
+            self.date, self.region, self.service
+        )
+    }
+}
+
+/// A key derived from a secret access key for one scope, so for one day. May be kept and used again.
+#[derive(Clone)]
+pub struct SigningKey(Zeroizing<[u8; 32]>);
+
+impl SigningKey {
+    /// Derives the key: four nested HMACs over the elements of the scope.
+    #[must_use]
+    pub fn derive(secret: &Secret, scope: &Scope) -> Self {
+        let mut start = Zeroizing::new(Vec::with_capacity(4 + secret.expose().len()));
+        start.extend_from_slice(b"AWS4");
+        start.extend_from_slice(secret.expose().as_bytes());
+        let date = Zeroizing::new(hmac(&start, scope.date.as_bytes()));
+        let region = Zeroizing::new(hmac(date.as_slice(), scope.region.as_bytes()));
+        let service = Zeroizing::new(hmac(region.as_slice(), scope.service.as_bytes()));
+        Self(Zeroizing::new(hmac(
+            service.as_slice(),
+            TERMINATOR.as_bytes(),
+        )))
+    }
+
+    /// Signs a string to sign.
+    #[must_use]
+    pub fn sign(&self, string_to_sign: &[u8]) -> [u8; 32] {
+        hmac(self.0.as_slice(), string_to_sign)
+    }
+
+    /// Whether `signature` is the one of `string_to_sign`, in a time that does not depend on either.
+    #[must_use]
+    pub fn verify(&self, string_to_sign: &[u8], signature: &[u8; 32]) -> bool {
+        self.sign(string_to_sign).ct_eq(signature).into()
+    }
+}
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SigningKey(..)")
+    }
+}
+
+/// Builds the canonical request.
+///
+/// `signed` are the headers it covers, in the order in which they are listed. `payload` is the value
+/// for the last line: a hash in hexadecimal or a literal such as `UNSIGNED-PAYLOAD`.
+///
+/// # Errors
+///
+/// [`UriError::Malformed`] if path or query have a `%` without two hexadecimal digits.
+pub fn canonical_request(
+    method: &str,
+    raw_path: &str,
+    raw_query: &str,
+    headers: &HeaderMap,
+    signed: &[HeaderName],
+    payload: &str,
+) -> Result<Vec<u8>, UriError> {
+    let mut request = Vec::with_capacity(512);
+    request.extend_from_slice(method.as_bytes());
+    request.push(b'\n');
+    request.extend_from_slice(canonical_path(raw_path)?.as_bytes());
+    request.push(b'\n');
+    request.extend_from_slice(canonical_query(raw_query)?.as_bytes());
+    request.push(b'\n');
+    for name in signed {
+        request.extend_from_slice(name.as_str().as_bytes());
+        request.push(b':');
+        for (index, value) in headers.get_all(name).iter().enumerate() {
+            if index > 0 {
+                request.push(b',');
+            }
+            push_collapsed(&mut request, value.as_bytes());
+        }
+        request.push(b'\n');
+    }
+    request.push(b'\n');
+    request.extend_from_slice(signed_headers(signed).as_bytes());
+    request.push(b'\n');
+    request.extend_from_slice(payload.as_bytes());
+    Ok(request)
+}
+
+/// The path, decoded and encoded again; `/` for an empty one.
+///
+/// # Errors
+///
+/// [`UriError::Malformed`].
+pub fn canonical_path(raw_path: &str) -> Result<String, UriError> {
+    let mut path = String::with_capacity(raw_path.len() + 8);
+    percent_encode_into(&mut path, &percent_decode(raw_path, false)?, true);
+    if path.is_empty() {
+        path.push('/');
+    }
+    Ok(path)
+}
+
+/// The query without `X-Amz-Signature`: names and values decoded, encoded again, and sorted.
+///
+/// # Errors
+///
+/// [`UriError::Malformed`].
+pub fn canonical_query(raw_query: &str) -> Result<String, UriError> {
+    let encoded = |raw: &str| -> Result<String, UriError> {
+        let mut text = String::with_capacity(raw.len() + 8);
+        percent_encode_into(&mut text, &percent_decode(raw, true)?, false);
+        Ok(text)
+    };
+    let mut pairs = raw_pairs(raw_query)
+        .map(|(name, value)| Ok((encoded(name)?, encoded(value)?)))
+        .collect::<Result<Vec<_>, UriError>>()?;
+    pairs.retain(|(name, _)| name != "X-Amz-Signature");
+    pairs.sort_unstable();
+    let mut query = String::with_capacity(raw_query.len() + 8);
+    for (name, value) in &pairs {
+        if !query.is_empty() {
+            query.push('&');
+        }
+        query.push_str(name);
+        query.push('=');
+        query.push_str(value);
+    }
+    Ok(query)
+}
+
+/// The names of the signed headers joined by `;`.
+#[must_use]
+pub fn signed_headers(signed: &[HeaderName]) -> String {
+    let names: Vec<&str> = signed.iter().map(HeaderName::as_str).collect();
+    names.join(";")
+}
+
+/// The string to sign of a request. `amz_date` is its time in ISO 8601 basic.
+#[must_use]
+pub fn string_to_sign(amz_date: &str, scope: &Scope, canonical_request: &[u8]) -> String {
+    let hash = hex(&Sha256::digest(canonical_request));
+    format!("{ALGORITHM}\n{amz_date}\n{scope}\n{hash}")
+}
+
+/// Bytes as lower-case hexadecimal.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    const DIGITS: [char; 16] = [
+        '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
+    ];
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        text.push(DIGITS[usize::from(byte >> 4)]);
+        text.push(DIGITS[usize::from(byte & 15)]);
+    }
+    text
+}
+
+/// 64 hexadecimal digits, in either case, as 32 bytes.
+#[must_use]
+pub fn unhex32(text: &str) -> Option<[u8; 32]> {
+    if text.len() != 64 {
+        return None;
+    }
+    let mut bytes = [0; 32];
+    for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+        for digit in pair {
+            let digit = char::from(*digit).to_digit(16)?;
+            *byte = *byte << 4 | u8::try_from(digit).ok()?;
+        }
+    }
+    Some(bytes)
+}
+
+fn hmac(key: &[u8], message: &[u8]) -> [u8; 32] {
+    // Fill the key up to a block as HMAC itself would (RFC 2104); a key of one block cannot be refused.
+    let mut block = Zeroizing::new([0; 64]);
+    match block.get_mut(..key.len()) {
+        Some(start) => start.copy_from_slice(key),
+        None => block[..32].copy_from_slice(&Sha256::digest(key)),
+    }
+    let mut mac = Hmac::<Sha256>::new((&*block).into());
+    mac.update(message);
+    mac.finalize().into_bytes().into()
+}
+
+/// Appends a header value without white space around it and with runs of spaces made one.
+fn push_collapsed(out: &mut Vec<u8>, value: &[u8]) {
+    let mut space = false;
+    for &byte in value.trim_ascii() {
+        if byte == b' ' {
+            if space {
+                continue;
+            }
+            space = true;
+        } else {
+            space = false;
+        }
+        out.push(byte);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hmac_of_rfc_4231() {
+        assert_eq!(
+            hex(&hmac(b"Jefe", b"what do ya want for nothing?")),
+            "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
+        );
+        let message = b"Test Using Larger Than Block-Size Key - Hash Key First";
+        assert_eq!(
+            hex(&hmac(&[0xaa; 131], message)),
+            "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54"
+        );
+    }
+
+    #[test]
+    fn paths_and_queries() {
+        assert_eq!(canonical_path("").as_deref(), Ok("/"));
+        assert_eq!(
+            canonical_path("/a/../b//%7e+%2b%2F ").as_deref(),
+            Ok("/a/../b//~%2B%2B/%20")
+        );
+        assert_eq!(canonical_path("/%4"), Err(UriError::Malformed));
+        // By encoded name, then value; a name that is the start of another comes first.
+        assert_eq!(
+            canonical_query("b=1&a=2&a=+1&a%20=0&A&ab=&&X-Amz-Signature=0&%C3%A9==").as_deref(),
+            Ok("%C3%A9=%3D&A=&a=%201&a=2&a%20=0&ab=&b=1")
+        );
+        assert_eq!(
+            unhex32(EMPTY_SHA256).map(|bytes| hex(&bytes)).as_deref(),
+            Some(EMPTY_SHA256)
+        );
+        assert_eq!(unhex32(&"é".repeat(32)), None);
+    }
+
+    #[test]
+    fn header_values() {
+        for (value, want) in [
+            ("  a   b c ", "a b c"),
+            ("\ta\t b\t", "a\t b"),
+            ("", ""),
+            ("\"a   b\"", "\"a b\""),
+        ] {
+            let mut out = Vec::new();
+            push_collapsed(&mut out, value.as_bytes());
+            assert_eq!(out, want.as_bytes(), "{value:?}");
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! `sealgate serve`: the gateway in front of a store.
+
+use tokio_util::sync::CancellationToken;
+
+use super::CommandError;
+use crate::config::cli::Serve;
+use crate::gateway::{self, Listeners};
+use crate::telemetry::logging;
+
+/// The runtime that every serving command uses.
+pub fn runtime() -> Result<tokio::runtime::Runtime, CommandError> {
+    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+}
+
+/// Serves until a signal says stop.
+pub async fn serve(arguments: Serve) -> Result<(), CommandError> {
+    let loaded = super::load(&arguments.config.path, arguments.flags.overrides())?;
+    let config = loaded.config;
+    logging::start(config.logging.level, config.logging.format, super::variable("SEALGATE_LOG").as_deref())?;
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    let listeners = Listeners::bind(&config.server).await?;
+    tracing::info!(
+        listen = %config.server.listen,
+        store = %config.store.endpoint,
+        version = env!("CARGO_PKG_VERSION"),
+        "sealgate is ready"
+    );
+    let stop = CancellationToken::new();
+    stop_on_signal(stop.clone())?;
+    gateway::run(&config, listeners, stop).await?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Cancels `stop` on SIGTERM or SIGINT; a second one ends the process at once.
+pub fn stop_on_signal(stop: CancellationToken) -> Result<(), CommandError> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::spawn(async move {
+        for round in 0.. {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if round > 0 {
+                std::process::exit(130);
+            }
+            tracing::info!("stopping: finishing requests in flight");
+            stop.cancel();
+        }
+    });
+    Ok(())
+}

@@ -1,0 +1,254 @@
+//! The command line: what can be typed. Nothing here is executed.
+
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use super::load::Override;
+
+/// An S3 encryption gateway: clients speak plain S3 to it, the store only ever holds ciphertext.
+#[derive(Debug, Parser)]
+#[command(name = "sealgate", version, about, max_term_width = 100)]
+#[command(arg_required_else_help = true, disable_help_subcommand = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Try it out: a gateway over a store in a local folder, ready at once
+    ///
+    /// Keys and credentials are made on the first start and kept in the folder. Prints lines to
+    /// paste for aws, rclone and restic. Not for production: the store is a folder, and its keys
+    /// lie beside it.
+    Dev(Dev),
+    /// Run the gateway in front of a store
+    Serve(Serve),
+    /// Make a key-encryption key
+    ///
+    /// Writes 32 random bytes in base64. Keep a copy apart from the store: without it, nothing
+    /// that it sealed can ever be opened again.
+    Keygen(Keygen),
+    /// Look at configurations
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Ask a store whether it keeps what the gateway takes for granted
+    ///
+    /// Writes and deletes a few small objects in a bucket, and says for each property whether the
+    /// store has it and what is weaker where it has not.
+    CheckStore(CheckStore),
+    /// Say what stands in the head of a sealed object. Needs no key
+    Inspect(Inspect),
+    /// Open a sealed object offline, from a raw copy of its bytes and the keyring alone
+    Open(Open),
+}
+
+/// Arguments of `sealgate dev`.
+#[derive(Args, Debug)]
+pub struct Dev {
+    /// Where objects, keys and credentials are kept
+    #[arg(long, value_name = "DIR", default_value = "./sealgate-data")]
+    pub data: PathBuf,
+    /// The address for S3 clients; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+    /// The address for /healthz, /readyz and /metrics [default: none]
+    #[arg(long, value_name = "ADDR")]
+    pub admin_listen: Option<SocketAddr>,
+    /// Write endpoint, region, access key and secret key to this file as JSON, once ready
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+/// Arguments of `sealgate serve`.
+#[derive(Args, Debug)]
+pub struct Serve {
+    /// The configuration.
+    #[command(flatten)]
+    pub config: ConfigFile,
+    /// What flags say in its place.
+    #[command(flatten)]
+    pub flags: Flags,
+}
+
+/// Where the configuration is.
+#[derive(Args, Debug)]
+pub struct ConfigFile {
+    /// The configuration file
+    #[arg(long = "config", value_name = "FILE", env = "SEALGATE_CONFIG")]
+    pub path: PathBuf,
+}
+
+/// Flags that win over environment and file.
+#[derive(Args, Debug, Default)]
+pub struct Flags {
+    /// The address for S3 clients, in place of `server.listen`
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Option<String>,
+    /// The address for /healthz, /readyz and /metrics, in place of `server.admin_listen`
+    #[arg(long, value_name = "ADDR")]
+    pub admin_listen: Option<String>,
+    /// The store's URL, in place of `store.endpoint`
+    #[arg(long, value_name = "URL")]
+    pub store_endpoint: Option<String>,
+    /// error, warn, info, debug or trace, in place of `logging.level`
+    #[arg(long, value_name = "LEVEL")]
+    pub log_level: Option<String>,
+    /// human or json, in place of `logging.format`
+    #[arg(long, value_name = "FORMAT")]
+    pub log_format: Option<String>,
+}
+
+impl Flags {
+    /// The flags that were given, for [`Sources`](super::Sources).
+    #[must_use]
+    pub fn overrides(&self) -> Vec<Override> {
+        [
+            ("server.listen", "--listen", &self.listen),
+            ("server.admin_listen", "--admin-listen", &self.admin_listen),
+            ("store.endpoint", "--store-endpoint", &self.store_endpoint),
+            ("logging.level", "--log-level", &self.log_level),
+            ("logging.format", "--log-format", &self.log_format),
+        ]
+        .into_iter()
+        .filter_map(|(field, flag, value)| {
+            let value = value.clone()?;
+            Some(Override { field, flag, value })
+        })
+        .collect()
+    }
+}
+
+/// Arguments of `sealgate keygen`.
+#[derive(Args, Debug)]
+pub struct Keygen {
+    /// The file to write, or `-` for standard output. An existing file is never overwritten
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+}
+
+/// The commands of `sealgate config`.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Say what is wrong with a configuration and where, or what it comes to
+    ///
+    /// Takes environment variables and flags into account, as `serve` does, and reads the files
+    /// that the configuration names. Shows no secrets. Exits with 1 where anything is wrong.
+    Check(Check),
+}
+
+/// Arguments of `sealgate config check`.
+#[derive(Args, Debug)]
+pub struct Check {
+    /// The configuration.
+    #[command(flatten)]
+    pub config: ConfigFile,
+    /// What flags say in its place.
+    #[command(flatten)]
+    pub flags: Flags,
+}
+
+/// Arguments of `sealgate check-store`.
+#[derive(Args, Debug)]
+pub struct CheckStore {
+    /// The configuration; only its `store` section is read.
+    #[command(flatten)]
+    pub config: ConfigFile,
+    /// The bucket to use [default: one is created, and deleted at the end]
+    #[arg(long, value_name = "NAME")]
+    pub bucket: Option<String>,
+}
+
+/// Arguments of `sealgate inspect`.
+#[derive(Args, Debug)]
+pub struct Inspect {
+    /// A raw copy of the object's bytes, as the store holds them
+    #[arg(value_name = "FILE")]
+    pub object: PathBuf,
+}
+
+/// Arguments of `sealgate open`.
+#[derive(Args, Debug)]
+pub struct Open {
+    /// A raw copy of the object's bytes, as the store holds them
+    #[arg(value_name = "FILE")]
+    pub object: PathBuf,
+    /// A configuration with a keyring section; or, with --key-id, a file that keygen wrote
+    #[arg(long, value_name = "FILE")]
+    pub keyring: PathBuf,
+    /// The id of the key that --keyring holds
+    #[arg(long, value_name = "ID")]
+    pub key_id: Option<String>,
+    /// The version of that key
+    #[arg(long, value_name = "N", default_value = "1", requires = "key_id")]
+    pub key_version: NonZeroU32,
+    /// Where to write the content [default: standard output]
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split_whitespace())
+    }
+
+    #[test]
+    fn the_definitions_are_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn dev_has_defaults() {
+        let Command::Dev(dev) = parse("sealgate dev").unwrap().command else {
+            panic!("another command");
+        };
+        assert_eq!(dev.data, PathBuf::from("./sealgate-data"));
+        assert_eq!(dev.listen.to_string(), "127.0.0.1:8080");
+        assert!(dev.admin_listen.is_none() && dev.json.is_none());
+    }
+
+    #[test]
+    fn flags_become_overrides() {
+        let line = "sealgate serve --config c.yaml --listen [::1]:1 --log-format json";
+        let Command::Serve(serve) = parse(line).unwrap().command else {
+            panic!("another command");
+        };
+        let fields: Vec<_> = serve.flags.overrides();
+        assert_eq!(fields.len(), 2);
+        assert_eq!(fields[0].field, "server.listen");
+        assert_eq!(fields[1].value, "json");
+    }
+
+    #[test]
+    fn every_command_is_read() {
+        for line in [
+            "sealgate keygen --out -",
+            "sealgate config check --config c.yaml",
+            "sealgate check-store --config c.yaml --bucket b",
+            "sealgate inspect object",
+            "sealgate open object --keyring c.yaml",
+            "sealgate open object --keyring main.key --key-id main --out plain",
+        ] {
+            assert!(parse(line).is_ok(), "{line}");
+        }
+        for line in [
+            "sealgate",
+            "sealgate keygen",
+            "sealgate keygen --force --out x",
+            "sealgate open object",
+            "sealgate frobnicate",
+        ] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+    }
+}

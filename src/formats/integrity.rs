@@ -1,0 +1,79 @@
+//! Why a stored object is refused although the store answered.
+
+use thiserror::Error;
+
+use crate::pump::OpenFailure;
+
+/// Why an object was refused although the store answered. Each is a metric label and an audit event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum Integrity {
+    /// The object's metadata does not say that it is sealed, and the bucket refuses plaintext.
+    #[error("object is not sealed, and plaintext is refused in this bucket")]
+    Plaintext,
+    /// Sealed bytes without (all of) their metadata.
+    #[error("metadata of a sealed object is missing")]
+    MetadataStripped,
+    /// Metadata that cannot be parsed.
+    #[error("metadata of a sealed object is malformed")]
+    MetadataMalformed,
+    /// The binding tag is missing or wrong: moved, swapped or altered metadata.
+    #[error("envelope is not bound to this bucket and key")]
+    Binding,
+    /// No recipient's key is in the keyring.
+    #[error("no key of this gateway opens the envelope")]
+    NoKey,
+    /// A bound header (content type, user metadata …) differs from what was written.
+    #[error("bound headers differ from what was written")]
+    BoundHeaders,
+    /// The footer does not open or contradicts metadata or length.
+    #[error("footer does not verify")]
+    Footer,
+    /// The stored length is not that of an object with this plaintext length.
+    #[error("stored length does not fit")]
+    Length,
+    /// The preamble is not the one that was written.
+    #[error("preamble does not verify")]
+    Preamble,
+    /// A segment's tag did not verify.
+    #[error("segment does not verify")]
+    Segment,
+    /// The body ended early.
+    #[error("body is shorter than the store promised")]
+    Truncated,
+    /// The body went on after its end.
+    #[error("body is longer than the store promised")]
+    Trailing,
+}
+
+impl Integrity {
+    /// A short stable name for metrics and logs.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Plaintext => "plaintext",
+            Self::MetadataStripped => "metadata_stripped",
+            Self::MetadataMalformed => "metadata_malformed",
+            Self::Binding => "binding",
+            Self::NoKey => "no_key",
+            Self::BoundHeaders => "bound_headers",
+            Self::Footer => "footer",
+            Self::Length => "length",
+            Self::Preamble => "preamble",
+            Self::Segment => "segment",
+            Self::Truncated => "truncated",
+            Self::Trailing => "trailing",
+        }
+    }
+}
+
+impl From<OpenFailure> for Integrity {
+    fn from(failure: OpenFailure) -> Self {
+        match failure {
+            OpenFailure::Preamble => Self::Preamble,
+            OpenFailure::Segment(_) => Self::Segment,
+            OpenFailure::Truncated => Self::Truncated,
+            OpenFailure::Footer => Self::Footer,
+            OpenFailure::Trailing => Self::Trailing,
+        }
+    }
+}

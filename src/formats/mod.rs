@@ -1,0 +1,7 @@
+//! The formats that are read, one file each, and what opens an object without any server.
+
+mod integrity;
+pub mod offline;
+pub mod v1;
+
+pub use integrity::Integrity;

@@ -1,0 +1,446 @@
+//! The composition root: the only file that sees every layer. It turns a configuration into running
+//! parts, and one HTTP request into one operation:
+//!
+//! ```text
+//! head → auth::verify → s3::route → policy::permit → body verification → s3::Service → answer
+//! ```
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use http::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderName, HeaderValue, SERVER, TRANSFER_ENCODING};
+use http::{HeaderMap, Request};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::{self, Readiness};
+use crate::aead::Engine;
+use crate::auth::{self, AuthError, Payload, RequestHead, Secret, Signer};
+use crate::config::{self, Config, EtagKind, KeyKind, PlaintextObjects, UserMetadata};
+use crate::keys::{KeyEncryptionKey, KeyId, Keyring, KeyringError, LocalKey};
+use crate::policy::{Policy, PolicyError, UserHandle};
+use crate::protocol::aws_chunked::{self, Decoder};
+use crate::protocol::checksum::Expected;
+use crate::protocol::uri::{Query, Target};
+use crate::pump::{BodyError, IdleLimit, Verification, VerifyBody};
+use crate::s3::{self, BucketSettings, Call, EtagMode, Kind, Plaintext, Response, Service};
+use crate::store::{self, Addressing, Client, Store, StoreError, Timeouts};
+use crate::telemetry::Metrics;
+use crate::telemetry::metrics;
+use crate::wire::{self, ClientBody, Outcome, Signals, Told, Tracked};
+
+/// How often the admin listener's readiness asks the store.
+const PROBE_EVERY: Duration = Duration::from_secs(10);
+
+/// Why a gateway could not be put together.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// Keys.
+    #[error("keyring: {0}")]
+    Keyring(#[from] KeyringError),
+    /// A key id that the format cannot carry.
+    #[error("keyring: {0} is no key id")]
+    KeyId(String),
+    /// Users.
+    #[error("users: {0}")]
+    Policy(#[from] PolicyError),
+    /// Store.
+    #[error("store: {0}")]
+    Store(#[from] StoreError),
+    /// An address that cannot be listened on.
+    #[error("cannot listen on {0}: {1}")]
+    Listen(SocketAddr, std::io::Error),
+    /// Certificates.
+    #[error("tls: {0}")]
+    Tls(std::io::Error),
+    /// Metrics.
+    #[error("metrics: {0}")]
+    Metrics(String),
+}
+
+/// Everything that requests share.
+pub struct Gateway {
+    service: Service,
+    policy: Policy,
+    client: Arc<Client>,
+    own: Store,
+    region: String,
+    domains: Vec<String>,
+    limits: auth::Limits,
+    body_idle: Duration,
+}
+
+/// Seconds since 1970.
+pub fn now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(i64::MAX))
+}
+
+/// Fills a buffer from the operating system's generator.
+pub fn entropy(buffer: &mut [u8]) -> bool {
+    getrandom::fill(buffer).is_ok()
+}
+
+/// The keyring of a configuration.
+///
+/// # Errors
+/// [`StartError`].
+pub fn keyring(section: &config::Keyring) -> Result<Keyring, StartError> {
+    let id = |text: &str| KeyId::new(text).map_err(|_| StartError::KeyId(text.to_owned()));
+    let mut keys: Vec<Arc<dyn KeyEncryptionKey>> = Vec::new();
+    for key in &section.keys {
+        let version = std::num::NonZeroU32::new(key.version).unwrap_or(std::num::NonZeroU32::MIN);
+        match &key.kind {
+            KeyKind::Local(secret) => keys.push(Arc::new(LocalKey::new(id(&key.id)?, version, secret.expose()))),
+        }
+    }
+    Ok(Keyring::new(keys, id(&section.current)?)?)
+}
+
+impl Gateway {
+    /// Puts the parts together. Opens no connection.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn new(config: &Config) -> Result<Self, StartError> {
+        let client = Arc::new(Client::new(client_options(&config.store)?)?);
+        let own = client.with(Arc::new(signer(&config.store.credentials, &config.store.region)));
+        let buckets = config.buckets.clone();
+        let settings = move |bucket: &str| Arc::new(bucket_settings(&buckets.of(bucket)));
+        Ok(Self {
+            service: Service {
+                keyring: keyring(&config.keyring)?,
+                engine: Engine::default(),
+                settings: Box::new(settings),
+                facts: s3::Facts::new(config.cache.entries),
+                list_concurrency: config.limits.list_concurrency,
+                entropy,
+            },
+            policy: config.policy()?,
+            client,
+            own,
+            region: config.store.region.clone(),
+            domains: config.server.domains.clone(),
+            limits: auth::Limits::default(),
+            body_idle: config.server.idle_timeout,
+        })
+    }
+
+    /// The store with the gateway's own credentials.
+    pub fn store(&self) -> &Store {
+        &self.own
+    }
+
+    /// The operations, for jobs that run beside requests.
+    pub fn service(&self) -> &Service {
+        &self.service
+    }
+
+    fn store_for(&self, user: &UserHandle) -> Store {
+        match &user.store_credentials {
+            Some(credentials) => self.client.with(Arc::new(signer(credentials, &self.region))),
+            None => self.own.clone(),
+        }
+    }
+
+    /// Answers one request.
+    pub async fn handle(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+        signals: Signals,
+    ) -> http::Response<Tracked> {
+        let mut outcome = Outcome {
+            id: request_id(),
+            method: request.method().clone(),
+            operation: "-",
+            user: String::new(),
+            bucket: String::new(),
+            key: String::new(),
+            peer,
+            status: 0,
+            code: String::new(),
+            detail: String::new(),
+            started: Instant::now(),
+            bytes_in: Arc::new(AtomicU64::new(0)),
+        };
+        let resource = request.uri().path().to_owned();
+        let unread = http_body::Body::size_hint(request.body()).exact() != Some(0);
+        let answer = match self.answer(request, &signals, &mut outcome).await {
+            Ok(answer) => answer,
+            Err(told) => {
+                if unread {
+                    signals.linger();
+                }
+                outcome.code.clone_from(&told.code);
+                wire::error::answer(&told, &outcome.method, &resource, &outcome.id)
+            }
+        };
+        respond(answer, outcome)
+    }
+
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        signals: &Signals,
+        outcome: &mut Outcome,
+    ) -> Result<Response, Told> {
+        let (head, body) = request.into_parts();
+        let headers = head.headers;
+        let (raw_path, raw_query) = (head.uri.path(), head.uri.query().unwrap_or_default());
+        let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+
+        // Who asks.
+        let signed = RequestHead { method: &head.method, raw_path, raw_query, headers: &headers };
+        let secret = |access_key: &str| self.policy.user(access_key).map(|user| Secret::new(user.secret_key.expose()));
+        let verified = auth::verify(&signed, secret, now(), &self.limits).map_err(|error| {
+            metrics::auth_failure(auth_label(&error));
+            outcome.detail = error.to_string();
+            if let AuthError::InvalidAccessKeyId { access_key } | AuthError::SignatureDoesNotMatch { access_key } =
+                &error
+            {
+                outcome.detail = format!("{error} (claimed access key {access_key:?})");
+            }
+            Told::auth(&error)
+        })?;
+        outcome.user = verified.access_key().to_owned();
+        let Some(user) = self.policy.user(verified.access_key()).cloned() else {
+            return Err(Told::auth(&AuthError::Anonymous));
+        };
+
+        // What for, and whether that is allowed.
+        let target = Target::parse(raw_path, host, &self.domains).map_err(Told::uri)?;
+        target.bucket().unwrap_or_default().clone_into(&mut outcome.bucket);
+        target.key().unwrap_or_default().clone_into(&mut outcome.key);
+        let query = Query::parse(raw_query).map_err(Told::uri)?;
+        let endpoint = s3::route(&head.method, &target, &query, &headers).map_err(Told::route)?;
+        outcome.operation = endpoint.kind.name();
+        let needs = s3::needs(&endpoint, &head.method, &query, &headers);
+        let permit = self.policy.permit(&user, needs).map_err(|denied| self.told(denied.into(), outcome))?;
+
+        // With which body. Nothing of it has been read yet: an early error never asks the client for it.
+        let payload = verified.into_payload();
+        let length = body_length(&headers, &payload)?;
+        let payload_sha256 = match &payload {
+            Payload::Signed(hash) => Some(*hash),
+            _ => None,
+        };
+        let expected = Expected::from_headers(&headers, payload_sha256).map_err(|error| Told::checksum(&error))?;
+        let wants_md5 = endpoint.kind == Kind::PutObject
+            && (self.service.settings)(&endpoint.bucket).etag == EtagMode::Md5;
+        let decoder = match payload {
+            Payload::Chunked { signed, trailer } => Some(Decoder::new(signed, trailer, length.unwrap_or_default())),
+            _ => None,
+        };
+        let raw = ClientBody::new(body, outcome.bytes_in.clone());
+        let raw = IdleLimit::new(raw, self.body_idle, || BodyError::ClientStalled);
+        let hashes = expected.hashes(wants_md5, None);
+        let verification = Verification { decoder, hashes, expected: expected.clone(), length };
+        let body = VerifyBody::new(raw, verification);
+        let finished = body.finished();
+        let body = s3::Body { stream: body.boxed(), length, finished, expected };
+
+        if headers.contains_key(EXPECT) && headers.get(CONTENT_LENGTH).is_some_and(|n| n == "0") {
+            signals.send_interim();
+        }
+        let store = self.store_for(&user);
+        let call = Call { permit, endpoint, method: head.method, query, headers, body, store };
+        self.service.call(call).await.map_err(|error| self.told(error, outcome))
+    }
+
+    /// Counts and notes an operation's failure, and puts it into S3's words.
+    fn told(&self, error: s3::Error, outcome: &mut Outcome) -> Told {
+        outcome.detail = error.to_string();
+        match &error {
+            s3::Error::Integrity(kind) => metrics::integrity_failure(kind.label()),
+            s3::Error::Body(BodyError::Integrity(failure)) => {
+                metrics::integrity_failure(crate::formats::Integrity::from(*failure).label());
+            }
+            s3::Error::Denied(denied) => metrics::denied(denied.name()),
+            s3::Error::Store(StoreError::Status { message, .. }) if !message.is_empty() => {
+                outcome.detail = format!("{error}: {message}");
+            }
+            _ => {}
+        }
+        Told::from(error)
+    }
+}
+
+/// Declared plaintext length of a body; `None` where the client gave none.
+fn body_length(headers: &HeaderMap, payload: &Payload) -> Result<Option<u64>, Told> {
+    if let Payload::Chunked { .. } = payload {
+        return aws_chunked::decoded_content_length(headers).map(Some).map_err(|error| Told::chunked(&error));
+    }
+    let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()).and_then(|text| text.parse().ok());
+    // Neither header means no body at all, which an upload may not leave open.
+    Ok(if headers.contains_key(TRANSFER_ENCODING) { None } else { length })
+}
+
+fn auth_label(error: &AuthError) -> &'static str {
+    match error {
+        AuthError::Anonymous => "anonymous",
+        AuthError::InvalidAccessKeyId { .. } => "unknown_access_key",
+        AuthError::SignatureDoesNotMatch { .. } => "signature",
+        AuthError::TimeTooSkewed { .. } | AuthError::NotYetValid | AuthError::Expired { .. } => "time",
+        AuthError::UnsignedHeader(_) | AuthError::MissingSignedHeader(_) => "unsigned_header",
+        _ => "malformed",
+    }
+}
+
+/// Eight random bytes, or the time where there are none: an id only has to tell log lines apart.
+fn request_id() -> String {
+    let mut bytes = [0u8; 8];
+    if !entropy(&mut bytes) {
+        bytes = Instant::now().elapsed().as_nanos().to_be_bytes()[8..].try_into().unwrap_or_default();
+    }
+    format!("{:016X}", u64::from_be_bytes(bytes))
+}
+
+/// Puts an answer on the wire.
+fn respond(answer: Response, mut outcome: Outcome) -> http::Response<Tracked> {
+    let Response { status, mut headers, body, length } = answer;
+    outcome.status = status.as_u16();
+    if let Some(length) = length
+        && status != http::StatusCode::NO_CONTENT
+    {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    if let Ok(id) = HeaderValue::from_str(&outcome.id) {
+        headers.insert(HeaderName::from_static("x-amz-request-id"), id);
+    }
+    headers.insert(SERVER, HeaderValue::from_static("Sealgate"));
+    let mut response = http::Response::new(Tracked::new(body, length, outcome));
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}
+
+fn signer(credentials: &config::StoreCredentials, region: &str) -> Signer {
+    Signer::new(credentials.access_key.clone(), Secret::new(credentials.secret_key.expose()), region)
+}
+
+fn bucket_settings(settings: &config::BucketSettings) -> BucketSettings {
+    BucketSettings {
+        plaintext: match settings.plaintext {
+            PlaintextObjects::Refuse => Plaintext::Refuse,
+            PlaintextObjects::Allow => Plaintext::Allow,
+        },
+        etag: match settings.etag {
+            EtagKind::Md5 => EtagMode::Md5,
+            EtagKind::Opaque => EtagMode::Opaque,
+        },
+        recipients: settings.recipients.iter().filter_map(|id| KeyId::new(id).ok()).collect(),
+        bound_as: settings.bound_as.clone(),
+        bind_metadata: settings.metadata == UserMetadata::Bound,
+    }
+}
+
+fn client_options(store: &config::Store) -> Result<store::Options, StartError> {
+    let endpoint = format!("{}://{}", store.endpoint.scheme(), store.endpoint.authority());
+    Ok(store::Options {
+        endpoint: endpoint.parse().map_err(|_| StoreError::Request("endpoint is no URL".into()))?,
+        addressing: match store.addressing {
+            config::Addressing::Path => Addressing::Path,
+            config::Addressing::Virtual => Addressing::Virtual,
+        },
+        tls: wire::client_tls(store.ca_file.as_deref()).map_err(StartError::Tls)?,
+        timeouts: Timeouts {
+            connect: store.connect_timeout,
+            read: store.read_timeout,
+            pool_idle: store.pool_idle_timeout,
+        },
+        pool_max_idle: store.pool_max_idle,
+        now,
+    })
+}
+
+/// Listeners that are bound and ready to serve.
+pub struct Listeners {
+    /// For S3 clients.
+    pub s3: TcpListener,
+    /// For probes and metrics.
+    pub admin: Option<TcpListener>,
+}
+
+impl Listeners {
+    /// Binds the configured addresses, so that a mistake stops the start.
+    ///
+    /// # Errors
+    /// [`StartError::Listen`].
+    pub async fn bind(server: &config::Server) -> Result<Self, StartError> {
+        let bind = async |address: SocketAddr| {
+            TcpListener::bind(address).await.map_err(|error| StartError::Listen(address, error))
+        };
+        let s3 = bind(server.listen).await?;
+        let admin = match server.admin_listen {
+            Some(address) => Some(bind(address).await?),
+            None => None,
+        };
+        Ok(Self { s3, admin })
+    }
+}
+
+/// Runs a gateway until `stop`, then finishes what is in flight.
+///
+/// # Errors
+/// [`StartError`].
+pub async fn run(config: &Config, listeners: Listeners, stop: CancellationToken) -> Result<(), StartError> {
+    let gateway = Arc::new(Gateway::new(config)?);
+    let acceptor = match &config.server.tls {
+        Some(tls) => Some(wire::tls(&tls.cert_file, &tls.key_file).map_err(StartError::Tls)?),
+        None => None,
+    };
+    let metrics = Metrics::install().map_err(|error| StartError::Metrics(error.to_string()))?;
+    let background = CancellationToken::new();
+    let _upkeep = metrics.spawn_upkeep(background.clone());
+    let (readiness, ready) = watch::channel(Readiness::Starting);
+    let probe = tokio::spawn(probe(gateway.own.clone(), readiness, stop.clone(), background.clone()));
+    let admin = listeners
+        .admin
+        .map(|listener| tokio::spawn(admin::serve(listener, ready, Some(metrics), background.clone())));
+
+    let limits = wire::Limits {
+        max_connections: config.server.max_connections,
+        header_timeout: config.server.header_timeout.max(config.server.idle_timeout),
+        shutdown_grace: config.server.shutdown_grace,
+    };
+    let handler = move |request, peer, signals| gateway.clone().handle(request, peer, signals);
+    wire::serve(listeners.s3, acceptor, limits, stop, handler).await;
+    background.cancel();
+    let _ = probe.await;
+    if let Some(admin) = admin {
+        let _ = admin.await;
+    }
+    Ok(())
+}
+
+/// Keeps readiness up to date. Any answer of the store counts: it is there.
+async fn probe(
+    store: Store,
+    readiness: watch::Sender<Readiness>,
+    stop: CancellationToken,
+    background: CancellationToken,
+) {
+    loop {
+        let request = store::Request::service(http::Method::GET);
+        let state = match store.send("Probe", request).await {
+            Ok(_) | Err(StoreError::Status { .. }) => Readiness::Ready,
+            Err(_) => Readiness::StoreUnreachable,
+        };
+        readiness.send_replace(state);
+        tokio::select! {
+            () = stop.cancelled() => {
+                readiness.send_replace(Readiness::Draining);
+                background.cancelled().await;
+                return;
+            }
+            () = tokio::time::sleep(PROBE_EVERY) => {}
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! The adapters between the sans-io AEAD core and streaming HTTP bodies. Nothing here holds more
+//! than a window of segments, whatever the length of the body.
+//!
+//! ```text
+//! client body → VerifyBody (aws-chunked, hashes, length) → SealBody → store
+//! store body  → OpenBody (segments, each released after its tag verified) → client
+//! ```
+
+mod limit;
+mod open;
+mod seal;
+mod smithy;
+mod verify;
+
+use bytes::Bytes;
+use http_body_util::combinators;
+use thiserror::Error;
+
+pub use limit::{Capture, Failure, IdleLimit, OnEnd, Prefixed};
+pub use open::{OpenBody, Part, Plan};
+pub use seal::{FooterSource, SealBody, Sealing};
+pub use smithy::seal_byte_stream;
+pub use verify::{Finished, Verification, VerifyBody, VerifyError};
+
+use crate::aead::OpenError;
+
+/// A body of unknown origin, on its way through.
+pub type BoxBody = combinators::BoxBody<Bytes, BodyError>;
+
+/// Why a body broke off. Whoever sees it must cut the transfer: nothing after it is valid.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum BodyError {
+    /// The client went away or broke the protocol.
+    #[error("client body broke off: {0}")]
+    Client(String),
+    /// The client sent nothing for too long.
+    #[error("client body stalled")]
+    ClientStalled,
+    /// The client's body is complete but not what it declared.
+    #[error("client body refused: {0}")]
+    Refused(#[from] VerifyError),
+    /// The store's body broke off.
+    #[error("store body broke off: {0}")]
+    Store(String),
+    /// The store sent nothing for too long.
+    #[error("store body stalled")]
+    StoreStalled,
+    /// The store's body is not what was written.
+    #[error("store body refused: {0}")]
+    Integrity(#[from] OpenFailure),
+    /// Sealing failed: a fault of this program or a stream beyond its limits.
+    #[error("sealing failed: {0}")]
+    Seal(String),
+}
+
+/// Which check a stored body failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum OpenFailure {
+    /// The first 552 bytes are not those that the footer vouches for.
+    #[error("preamble does not verify")]
+    Preamble,
+    /// A segment's tag did not verify.
+    #[error("segment {0} does not verify")]
+    Segment(u64),
+    /// The stream ended before its last segment.
+    #[error("body is shorter than promised")]
+    Truncated,
+    /// The end of the object is not the footer that was verified before.
+    #[error("footer does not verify")]
+    Footer,
+    /// Bytes after the footer.
+    #[error("body is longer than promised")]
+    Trailing,
+}
+
+impl OpenFailure {
+    fn of(index: u64, _: OpenError) -> Self {
+        Self::Segment(index)
+    }
+}
+
+/// An empty body.
+pub fn empty() -> BoxBody {
+    use http_body_util::BodyExt;
+    http_body_util::Empty::new().map_err(|never| match never {}).boxed()
+}
+
+/// A body of bytes already at hand.
+pub fn full(bytes: impl Into<Bytes>) -> BoxBody {
+    use http_body_util::BodyExt;
+    http_body_util::Full::new(bytes.into()).map_err(|never| match never {}).boxed()
+}

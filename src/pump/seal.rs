@@ -1,0 +1,231 @@
+//! Seals a plaintext body of known length on its way to the store.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes, BytesMut};
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+use sha2::{Digest, Sha256};
+
+use super::BodyError;
+use crate::aead::{
+    Checksum, Core, Dek, Engine, Etag, FOOTER_LEN, Footer, Layout, ObjectId, PREAMBLE_LEN, Preamble, Sealer,
+    SegmentSize, StreamHeader, TAG_LEN,
+};
+
+/// Segments that are gathered before they are handed on in one piece.
+const WINDOW_SEGMENTS: usize = 2;
+
+/// What is known about the plaintext only after its last byte.
+pub struct FooterSource {
+    /// Plaintext ETag, where one was computed.
+    pub etag: Etag,
+    /// The client's verified checksum, where it sent one.
+    pub checksum: Option<Checksum>,
+}
+
+/// Everything that sealing one object needs. All randomness comes from the caller.
+pub struct Sealing {
+    /// Cipher implementation.
+    pub engine: Engine,
+    /// The object's key.
+    pub dek: Dek,
+    /// The object's identity, as in its envelope.
+    pub object_id: ObjectId,
+    /// Stored bytes of a full segment.
+    pub segment_size: SegmentSize,
+    /// Plaintext bytes that will come. A body of another length is refused.
+    pub plaintext_len: u64,
+    /// The envelope as first written, for recovery from a raw copy.
+    pub envelope: Vec<u8>,
+    /// Fresh salt and nonce prefix.
+    pub header: StreamHeader,
+    /// Fresh nonce for the footer.
+    pub footer_nonce: [u8; 12],
+}
+
+impl Sealing {
+    /// Lengths of the object that will be written.
+    pub fn layout(&self) -> Result<Layout, BodyError> {
+        Layout::from_plaintext_len(self.segment_size, self.plaintext_len).map_err(|e| BodyError::Seal(e.to_string()))
+    }
+}
+
+pin_project! {
+    /// `preamble ‖ tink-stream ‖ footer` over a plaintext body.
+    ///
+    /// The footer is sealed only after the inner body has ended without an error, so an inner
+    /// body that verifies what it delivers decides whether the object becomes complete.
+    pub struct SealBody<B, F> {
+        #[pin]
+        inner: B,
+        footer: Option<F>,
+        sealing: Sealing,
+        sealer: Sealer,
+        layout: Layout,
+        preamble_digest: [u8; 32],
+        // Sealed bytes, then the plaintext of the open segment from `open_from` on.
+        window: BytesMut,
+        open_from: usize,
+        taken: u64,
+        pending: Bytes,
+        emitted: u64,
+        done: bool,
+    }
+}
+
+impl<B, F> SealBody<B, F>
+where
+    B: Body<Data = Bytes, Error = BodyError>,
+    F: FnOnce() -> Result<FooterSource, BodyError>,
+{
+    /// Wraps `inner`; `footer` is asked once, after `inner` has ended.
+    pub fn new(sealing: Sealing, inner: B, footer: F) -> Result<Self, BodyError> {
+        let layout = sealing.layout()?;
+        let core =
+            Core::single(&sealing.dek, sealing.object_id, sealing.segment_size, Some(sealing.plaintext_len));
+        let preamble = Preamble { core, envelope: sealing.envelope.clone() };
+        let preamble = preamble.encode().map_err(|e| BodyError::Seal(e.to_string()))?;
+        let sealer = Sealer::new(
+            sealing.engine,
+            &sealing.dek,
+            &sealing.header,
+            sealing.segment_size,
+            &core.encode(),
+        )
+        .map_err(|e| BodyError::Seal(e.to_string()))?;
+        let mut window = BytesMut::with_capacity(window_capacity(&layout));
+        window.extend_from_slice(&preamble);
+        window.extend_from_slice(&sealer.header());
+        let open_from = window.len();
+        Ok(Self {
+            inner,
+            footer: Some(footer),
+            sealer,
+            layout,
+            preamble_digest: Sha256::digest(preamble).into(),
+            window,
+            open_from,
+            taken: 0,
+            pending: Bytes::new(),
+            emitted: 0,
+            done: false,
+            sealing,
+        })
+    }
+}
+
+fn window_capacity(layout: &Layout) -> usize {
+    let window = WINDOW_SEGMENTS * layout.segment_size().get() as usize + PREAMBLE_LEN + FOOTER_LEN;
+    usize::try_from(layout.stored_len()).map_or(window, |stored| stored.min(window))
+}
+
+impl<B, F> Body for SealBody<B, F>
+where
+    B: Body<Data = Bytes, Error = BodyError>,
+    F: FnOnce() -> Result<FooterSource, BodyError>,
+{
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let mut this = self.project();
+        if *this.done {
+            return Poll::Ready(None);
+        }
+        let total = this.sealing.plaintext_len;
+        loop {
+            // Take what is at hand into the open segment.
+            while !this.pending.is_empty() {
+                let room = this.sealer.capacity() - (this.window.len() - *this.open_from);
+                let n = room.min(this.pending.len());
+                this.window.extend_from_slice(&this.pending[..n]);
+                this.pending.advance(n);
+                *this.taken += n as u64;
+                if *this.taken > total {
+                    *this.done = true;
+                    return Poll::Ready(Some(Err(BodyError::Seal("body is longer than declared".into()))));
+                }
+                if n == room && *this.taken < total {
+                    close_segment(this.sealer, this.window, this.open_from, false)?;
+                    if this.window.len() + this.layout.segment_size().get() as usize > window_capacity(this.layout) {
+                        let frame = this.window.split().freeze();
+                        *this.open_from = 0;
+                        this.window.reserve(window_capacity(this.layout).min(
+                            usize::try_from(this.layout.stored_len() - *this.emitted - frame.len() as u64)
+                                .unwrap_or(usize::MAX),
+                        ));
+                        *this.emitted += frame.len() as u64;
+                        return Poll::Ready(Some(Ok(Frame::data(frame))));
+                    }
+                }
+            }
+            match ready!(this.inner.as_mut().poll_frame(cx)) {
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        *this.pending = data;
+                    }
+                }
+                Some(Err(error)) => {
+                    *this.done = true;
+                    return Poll::Ready(Some(Err(error)));
+                }
+                None => {
+                    *this.done = true;
+                    if *this.taken != total {
+                        return Poll::Ready(Some(Err(BodyError::Seal("body is shorter than declared".into()))));
+                    }
+                    let source = match this.footer.take() {
+                        Some(source) => source()?,
+                        None => return Poll::Ready(None),
+                    };
+                    close_segment(this.sealer, this.window, this.open_from, true)?;
+                    let footer = Footer {
+                        plaintext_len: total,
+                        core_plaintext_len: Some(total),
+                        segment_size: this.sealing.segment_size,
+                        etag: source.etag,
+                        checksum: source.checksum,
+                        header: this.sealing.header,
+                        preamble_digest: *this.preamble_digest,
+                    };
+                    let footer = footer.seal(
+                        this.sealing.engine,
+                        &this.sealing.dek,
+                        &this.sealing.object_id,
+                        this.sealing.footer_nonce,
+                    ).map_err(|e| BodyError::Seal(e.to_string()))?;
+                    this.window.extend_from_slice(&footer);
+                    let frame = this.window.split().freeze();
+                    *this.emitted += frame.len() as u64;
+                    return Poll::Ready(Some(Ok(Frame::data(frame))));
+                }
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.done
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.layout.stored_len() - self.emitted)
+    }
+}
+
+/// Seals the open segment where it lies and puts its tag behind it.
+fn close_segment(
+    sealer: &mut Sealer,
+    window: &mut BytesMut,
+    open_from: &mut usize,
+    last: bool,
+) -> Result<(), BodyError> {
+    let tag = sealer
+        .seal_in_place(&mut window[*open_from..], last)
+        .map_err(|e| BodyError::Seal(e.to_string()))?;
+    debug_assert_eq!(tag.len(), TAG_LEN);
+    window.extend_from_slice(&tag);
+    *open_from = window.len();
+    Ok(())
+}

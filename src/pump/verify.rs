@@ -1,0 +1,187 @@
+//! Verifies a client's body while it passes: aws-chunked framing and its signatures, the declared
+//! length, and every digest that the client sent. The body ends without an error only where all of
+//! it held, so whatever consumes it can take the end as the verdict.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+use thiserror::Error;
+
+use super::BodyError;
+use crate::auth::ChunkVerifier;
+use crate::protocol::aws_chunked::{ChunkedError, Decoder};
+use crate::protocol::checksum::{ChecksumError, Expected, Finished as Digests, Hashes};
+
+/// A body that is not what its request declared.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum VerifyError {
+    /// Framing or chunk signature.
+    #[error(transparent)]
+    Chunked(#[from] ChunkedError),
+    /// A digest does not match.
+    #[error(transparent)]
+    Checksum(#[from] ChecksumError),
+    /// Fewer bytes than declared.
+    #[error("body ended after {got} of {declared} bytes")]
+    Incomplete {
+        /// Bytes that came.
+        got: u64,
+        /// Bytes that were declared.
+        declared: u64,
+    },
+    /// More bytes than declared.
+    #[error("body is longer than the declared {declared} bytes")]
+    TooLong {
+        /// Bytes that were declared.
+        declared: u64,
+    },
+}
+
+/// What one body has to hold to.
+pub struct Verification {
+    /// aws-chunked framing, where the payload has it.
+    pub decoder: Option<Decoder<ChunkVerifier>>,
+    /// Digests to compute.
+    pub hashes: Hashes,
+    /// Digests to compare with.
+    pub expected: Expected,
+    /// Plaintext bytes declared; without it the body may have any length.
+    pub length: Option<u64>,
+}
+
+/// Where the digests appear once the body has ended and verified.
+#[derive(Clone, Default)]
+pub struct Finished(Arc<Mutex<Option<Digests>>>);
+
+impl Finished {
+    /// The verified digests; `None` while the body has not ended well.
+    pub fn digests(&self) -> Option<Digests> {
+        self.0.lock().ok().and_then(|slot| slot.clone())
+    }
+}
+
+pin_project! {
+    /// The plaintext of a client's body, verified.
+    pub struct VerifyBody<B> {
+        #[pin]
+        inner: B,
+        decoder: Option<Decoder<ChunkVerifier>>,
+        hashes: Option<Hashes>,
+        expected: Expected,
+        length: Option<u64>,
+        seen: u64,
+        pending: Bytes,
+        finished: Finished,
+        done: bool,
+    }
+}
+
+impl<B> VerifyBody<B> {
+    /// Wraps the raw body.
+    pub fn new(inner: B, verification: Verification) -> Self {
+        let Verification { decoder, hashes, expected, length } = verification;
+        Self {
+            inner,
+            decoder,
+            hashes: Some(hashes),
+            expected,
+            length,
+            seen: 0,
+            pending: Bytes::new(),
+            finished: Finished::default(),
+            done: false,
+        }
+    }
+
+    /// A handle to the digests, filled in at the end.
+    pub fn finished(&self) -> Finished {
+        self.finished.clone()
+    }
+}
+
+impl<B> Body for VerifyBody<B>
+where
+    B: Body<Data = Bytes, Error = BodyError>,
+{
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let mut this = self.project();
+        if *this.done {
+            return Poll::Ready(None);
+        }
+        let fail = |done: &mut bool, error: VerifyError| {
+            *done = true;
+            Poll::Ready(Some(Err(BodyError::Refused(error))))
+        };
+        loop {
+            let payload = match this.decoder.as_mut() {
+                Some(decoder) => match decoder.decode(this.pending) {
+                    Ok(payload) => payload,
+                    Err(error) => return fail(this.done, error.into()),
+                },
+                None => Some(std::mem::take(this.pending)).filter(|bytes| !bytes.is_empty()),
+            };
+            if let Some(payload) = payload {
+                *this.seen += payload.len() as u64;
+                if let Some(declared) = this.length.filter(|length| *this.seen > *length) {
+                    return fail(this.done, VerifyError::TooLong { declared });
+                }
+                if let Some(hashes) = this.hashes.as_mut() {
+                    hashes.update(&payload);
+                }
+                return Poll::Ready(Some(Ok(Frame::data(payload))));
+            }
+            match ready!(this.inner.as_mut().poll_frame(cx)) {
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        *this.pending = data;
+                    }
+                }
+                Some(Err(error)) => {
+                    *this.done = true;
+                    return Poll::Ready(Some(Err(error)));
+                }
+                None => {
+                    if let Some(declared) = this.length.filter(|length| *this.seen < *length) {
+                        return fail(this.done, VerifyError::Incomplete { got: *this.seen, declared });
+                    }
+                    let trailers = match this.decoder.take().map(Decoder::finish).transpose() {
+                        Ok(trailers) => trailers.unwrap_or_default(),
+                        Err(error) => return fail(this.done, error.into()),
+                    };
+                    let Some(hashes) = this.hashes.take() else {
+                        *this.done = true;
+                        return Poll::Ready(None);
+                    };
+                    let digests = hashes.finish();
+                    if let Err(error) = this.expected.check(&digests, &trailers) {
+                        return fail(this.done, error.into());
+                    }
+                    if let Ok(mut slot) = this.finished.0.lock() {
+                        *slot = Some(digests);
+                    }
+                    *this.done = true;
+                    return Poll::Ready(None);
+                }
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.done
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self.length {
+            Some(length) => SizeHint::with_exact(length.saturating_sub(self.seen)),
+            None => SizeHint::default(),
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! What an operation gets and gives, and what all operations share.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+
+use super::facts::Facts;
+use super::route::{Endpoint, Kind};
+use super::{Error, bucket, copy, delete, forward, get, head, list, put};
+use crate::aead::{Dek, Engine, ObjectId, StreamHeader};
+use crate::keys::{KeyId, Keyring};
+use crate::policy::Permit;
+use crate::protocol::checksum::Expected;
+use crate::protocol::uri::Query;
+use crate::pump::{self, BoxBody, Finished};
+use crate::store::Store;
+
+/// What happens to objects that are not sealed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plaintext {
+    /// They are refused: whoever holds the store could have planted them.
+    Refuse,
+    /// They are served as they are.
+    Allow,
+}
+
+/// What clients see as ETag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EtagMode {
+    /// MD5 of the plaintext, as S3 gives for a single PUT.
+    Md5,
+    /// The store's ETag with a suffix, so that no client takes it for an MD5.
+    Opaque,
+}
+
+/// One bucket's settings.
+#[derive(Clone, Debug)]
+pub struct BucketSettings {
+    /// What happens to objects that are not sealed.
+    pub plaintext: Plaintext,
+    /// What clients see as ETag.
+    pub etag: EtagMode,
+    /// Key ids that new envelopes are wrapped for; empty for the keyring's current key.
+    pub recipients: Vec<KeyId>,
+    /// The bucket name in the binding.
+    pub bound_as: String,
+    /// Whether content headers and user metadata are bound.
+    pub bind_metadata: bool,
+}
+
+/// Gives a bucket's settings.
+pub type Settings = dyn Fn(&str) -> Arc<BucketSettings> + Send + Sync;
+
+/// Everything that the operations share. No request leaves a trace in it but cache entries.
+pub struct Service {
+    /// Opens and makes envelopes.
+    pub keyring: Keyring,
+    /// Cipher implementation.
+    pub engine: Engine,
+    /// Settings by bucket.
+    pub settings: Box<Settings>,
+    /// Plaintext sizes and ETags that were learnt from footers.
+    pub facts: Facts,
+    /// Footers fetched side by side for one listing page.
+    pub list_concurrency: usize,
+    /// Fills a buffer from the operating system's generator.
+    pub entropy: fn(&mut [u8]) -> bool,
+}
+
+/// The client's body: plaintext, verified as it passes.
+pub struct Body {
+    /// The stream. It ends without error only where everything declared has held.
+    pub stream: BoxBody,
+    /// Plaintext length declared; `None` where the client gave none.
+    pub length: Option<u64>,
+    /// The digests, once the stream has ended.
+    pub finished: Finished,
+    /// What the client declared about the body.
+    pub expected: Expected,
+}
+
+/// One request that is authenticated and permitted.
+pub struct Call {
+    /// That it is.
+    pub permit: Permit,
+    /// What it asks for.
+    pub endpoint: Endpoint,
+    /// Its method.
+    pub method: Method,
+    /// Its query, decoded.
+    pub query: Query,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: Body,
+    /// The store, with the credentials to use for this user.
+    pub store: Store,
+}
+
+/// An answer.
+pub struct Response {
+    /// Status.
+    pub status: StatusCode,
+    /// Headers, without those of the connection.
+    pub headers: HeaderMap,
+    /// Body.
+    pub body: BoxBody,
+    /// Length of the body.
+    pub length: Option<u64>,
+}
+
+impl Response {
+    /// An answer without body.
+    pub fn empty(status: StatusCode, headers: HeaderMap) -> Self {
+        Self { status, headers, body: pump::empty(), length: Some(0) }
+    }
+
+    /// An XML document.
+    pub fn xml(status: StatusCode, mut headers: HeaderMap, document: impl Into<Bytes>) -> Self {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+        let document = document.into();
+        let length = document.len() as u64;
+        Self { status, headers, body: pump::full(document), length: Some(length) }
+    }
+}
+
+/// Fresh randomness for one object.
+pub struct Fresh {
+    /// Data encryption key.
+    pub dek: Dek,
+    /// Identity of the bytes.
+    pub object_id: ObjectId,
+    /// Salt and nonce prefix of the stream.
+    pub header: StreamHeader,
+    /// Nonce of the footer.
+    pub footer_nonce: [u8; 12],
+}
+
+impl Service {
+    /// Does what the call asks for.
+    ///
+    /// # Errors
+    /// [`Error`]; an error in the middle of a streamed answer shows in its body instead.
+    pub async fn call(&self, call: Call) -> Result<Response, Error> {
+        match call.endpoint.kind {
+            Kind::PutObject => put::put(self, call).await,
+            Kind::GetObject => get::get(self, call).await,
+            Kind::HeadObject => head::head(self, call).await,
+            Kind::GetObjectAttributes => head::attributes(self, call).await,
+            Kind::DeleteObject => delete::delete(self, call).await,
+            Kind::DeleteObjects => delete::delete_many(self, call).await,
+            Kind::CopyObject => copy::copy(self, call).await,
+            Kind::ListObjects | Kind::ListObjectsV2 | Kind::ListObjectVersions => list::list(self, call).await,
+            Kind::ListBuckets => bucket::list_buckets(call).await,
+            Kind::CreateBucket
+            | Kind::DeleteBucket
+            | Kind::HeadBucket
+            | Kind::GetBucketLocation
+            | Kind::BucketSetting(_)
+            | Kind::BucketUnknown
+            | Kind::ObjectSetting(_) => forward::forward(call).await,
+        }
+    }
+
+    /// Randomness for a new object.
+    ///
+    /// # Errors
+    /// [`Error::Entropy`].
+    pub fn fresh(&self) -> Result<Fresh, Error> {
+        let mut dek = zeroize::Zeroizing::new([0u8; 32]);
+        let mut id = [0u8; 16];
+        let mut salt = [0u8; 32];
+        let mut nonce_prefix = [0u8; 7];
+        let mut footer_nonce = [0u8; 12];
+        let filled = (self.entropy)(&mut dek[..])
+            && (self.entropy)(&mut id)
+            && (self.entropy)(&mut salt)
+            && (self.entropy)(&mut nonce_prefix)
+            && (self.entropy)(&mut footer_nonce);
+        if !filled {
+            return Err(Error::Entropy);
+        }
+        Ok(Fresh {
+            dek: Dek::new(*dek),
+            object_id: ObjectId(id),
+            header: StreamHeader { salt, nonce_prefix },
+            footer_nonce,
+        })
+    }
+}
+
+impl Call {
+    /// A query value.
+    pub fn parameter(&self, name: &str) -> Option<&str> {
+        self.query.first(name)
+    }
+
+    /// The version asked for, if any.
+    pub fn version(&self) -> Option<&str> {
+        self.parameter("versionId").filter(|v| !v.is_empty())
+    }
+
+    /// A header as text. Not text counts as absent; headers that matter are checked where they are parsed.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+}
+
+/// Sets a header to text that was made here. Text that HTTP cannot carry is left out.
+pub fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}
+
+/// `Content-Length` of an answer without a body, as HEAD gives it.
+pub fn set_length(headers: &mut HeaderMap, length: u64) {
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+}

@@ -1,0 +1,93 @@
+//! What can go wrong in an S3 operation, named by what happened rather than by how S3 spells it.
+//! `wire::error` is the one place that turns these into S3 codes.
+
+use thiserror::Error;
+
+use crate::envelope::SealRecordError;
+use crate::formats::Integrity;
+use crate::keys::KeyError;
+use crate::policy::Denied;
+use crate::protocol::checksum::ChecksumError;
+use crate::protocol::uri::UriError;
+use crate::pump::BodyError;
+use crate::store::StoreError;
+
+/// Why an operation did not succeed.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A conditional read found what the client already has.
+    #[error("not modified")]
+    NotModified {
+        /// Headers that a 304 carries (ETag, Last-Modified …).
+        headers: Box<http::HeaderMap>,
+    },
+    /// No object stands at the key of a conditional request.
+    #[error("no such key")]
+    NoSuchKey,
+    /// A condition of the request does not hold.
+    #[error("precondition failed: {0}")]
+    PreconditionFailed(&'static str),
+    /// The range does not touch the object.
+    #[error("range not satisfiable for {0} bytes")]
+    InvalidRange(u64),
+    /// A PUT without a length.
+    #[error("length missing")]
+    MissingContentLength,
+    /// A body beyond what one PUT may carry.
+    #[error("entity too large: {0} bytes")]
+    EntityTooLarge(u64),
+    /// A request body that should have been XML of a known shape.
+    #[error("malformed XML")]
+    MalformedXml,
+    /// A header or parameter that cannot be.
+    #[error("invalid argument {name}: {problem}")]
+    InvalidArgument {
+        /// Header or parameter.
+        name: &'static str,
+        /// What is wrong with it, for the client.
+        problem: &'static str,
+    },
+    /// A request that cannot be, as a whole.
+    #[error("invalid request: {0}")]
+    InvalidRequest(&'static str),
+    /// Something this version does not do.
+    #[error("not implemented: {0}")]
+    NotImplemented(&'static str),
+    /// A method that this resource does not have.
+    #[error("method not allowed")]
+    MethodNotAllowed,
+    /// The user may not.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// The resource cannot be parsed.
+    #[error(transparent)]
+    Uri(#[from] UriError),
+    /// Checksum headers that cannot be.
+    #[error(transparent)]
+    Checksum(#[from] ChecksumError),
+    /// A body broke off or did not verify.
+    #[error(transparent)]
+    Body(#[from] BodyError),
+    /// What the store holds is not what was written.
+    #[error("integrity: {0}")]
+    Integrity(#[from] Integrity),
+    /// The store did not do it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A key service did not do it.
+    #[error("key: {0}")]
+    Key(#[from] KeyError),
+    /// An envelope could not be made.
+    #[error("envelope: {0}")]
+    Envelope(#[from] SealRecordError),
+    /// The object changed under the operation more often than it was willing to follow.
+    #[error("object keeps changing")]
+    Contended,
+    /// The cipher engine failed.
+    #[error(transparent)]
+    Cipher(#[from] crate::aead::CipherError),
+    /// The operating system gave no randomness.
+    #[error("no randomness")]
+    Entropy,
+}

@@ -1,0 +1,181 @@
+//! Which headers pass between client and store, in both directions.
+
+use http::header::{
+    CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_TYPE, DATE, EXPIRES, LAST_MODIFIED,
+};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::Error;
+use crate::envelope::{self, Record};
+
+/// What stores make up differently where a client sends no type, so it is always sent.
+const DEFAULT_CONTENT_TYPE: HeaderValue = HeaderValue::from_static("binary/octet-stream");
+
+const CONTENT_HEADERS: [HeaderName; 6] =
+    [CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_TYPE, EXPIRES];
+
+/// Request headers that go on with a write as they are.
+fn passes_on_write(name: &str) -> bool {
+    name.starts_with("x-amz-grant-")
+        || name.starts_with("x-amz-object-lock-")
+        || matches!(
+            name,
+            "x-amz-acl"
+                | "x-amz-tagging"
+                | "x-amz-storage-class"
+                | "x-amz-website-redirect-location"
+                | "x-amz-server-side-encryption"
+                | "x-amz-server-side-encryption-aws-kms-key-id"
+                | "x-amz-server-side-encryption-context"
+                | "x-amz-server-side-encryption-bucket-key-enabled"
+                | "x-amz-request-payer"
+                | "x-amz-expected-bucket-owner"
+        )
+}
+
+/// Response headers that go back to the client as they are, beside content headers and user metadata.
+fn passes_back(name: &str) -> bool {
+    (name.starts_with("x-amz-")
+        && !name.starts_with("x-amz-meta-")
+        && !name.starts_with("x-amz-checksum-")
+        && !matches!(
+            name,
+            "x-amz-request-id" | "x-amz-id-2" | "x-amz-bucket-region" | "x-amz-mp-parts-count" | "x-amz-cf-id"
+        ))
+        || name == "last-modified"
+}
+
+/// Copies the store's answer headers that any client may see, but nothing that describes the
+/// (sealed) body: length, ETag, checksums.
+pub fn common_response(from: &HeaderMap) -> HeaderMap {
+    let mut to = HeaderMap::new();
+    for (name, value) in from {
+        if passes_back(name.as_str()) {
+            to.append(name.clone(), value.clone());
+        }
+    }
+    to
+}
+
+/// Headers of an object as a client sees them.
+pub fn object_response(from: &HeaderMap) -> HeaderMap {
+    let mut to = common_response(from);
+    for (name, value) in from {
+        if CONTENT_HEADERS.contains(name) || is_user_metadata(name.as_str()) {
+            to.append(name.clone(), value.clone());
+        }
+    }
+    to
+}
+
+/// User metadata that is not ours.
+pub fn is_user_metadata(name: &str) -> bool {
+    name.starts_with("x-amz-meta-") && !name.starts_with(envelope::RESERVED_PREFIX)
+}
+
+/// The headers of a new object, from a client's request: content headers and user metadata.
+///
+/// # Errors
+/// [`Error::InvalidArgument`] where the client uses a reserved name.
+pub fn content_from_request(from: &HeaderMap) -> Result<HeaderMap, Error> {
+    let mut to = HeaderMap::new();
+    for (name, value) in from {
+        if name.as_str().starts_with(envelope::RESERVED_PREFIX) {
+            return Err(Error::InvalidArgument {
+                name: "x-amz-meta-sealgate",
+                problem: "metadata names that begin with sealgate are reserved",
+            });
+        }
+        if *name == CONTENT_ENCODING {
+            if let Some(value) = without_aws_chunked(value) {
+                to.append(name.clone(), value);
+            }
+        } else if CONTENT_HEADERS.contains(name) || is_user_metadata(name.as_str()) {
+            to.append(name.clone(), value.clone());
+        }
+    }
+    if !to.contains_key(CONTENT_TYPE) {
+        to.insert(CONTENT_TYPE, DEFAULT_CONTENT_TYPE);
+    }
+    Ok(to)
+}
+
+/// The same from a stored object, for copies that keep its metadata.
+pub fn content_from_object(from: &HeaderMap) -> HeaderMap {
+    let mut to = HeaderMap::new();
+    for (name, value) in from {
+        if CONTENT_HEADERS.contains(name) || is_user_metadata(name.as_str()) {
+            to.append(name.clone(), value.clone());
+        }
+    }
+    if !to.contains_key(CONTENT_TYPE) {
+        to.insert(CONTENT_TYPE, DEFAULT_CONTENT_TYPE);
+    }
+    to
+}
+
+/// Settings of a write that the store acts on.
+///
+/// # Errors
+/// [`Error::NotImplemented`] for keys that the client wants the store to encrypt with: they would have
+/// to come with every read, and the store sees ciphertext already.
+pub fn write_settings(from: &HeaderMap, to: &mut HeaderMap) -> Result<(), Error> {
+    for (name, value) in from {
+        if name.as_str().starts_with("x-amz-server-side-encryption-customer-") {
+            return Err(Error::NotImplemented("SSE-C"));
+        }
+        if passes_on_write(name.as_str()) {
+            to.append(name.clone(), value.clone());
+        }
+    }
+    Ok(())
+}
+
+/// Refuses reads that bring a key for the store.
+pub fn refuse_customer_keys(from: &HeaderMap) -> Result<(), Error> {
+    let customer = |name: &HeaderName| name.as_str().contains("server-side-encryption-customer-");
+    if from.keys().any(customer) { Err(Error::NotImplemented("SSE-C")) } else { Ok(()) }
+}
+
+/// Headers that go on with any request on an existing object.
+pub fn read_settings(from: &HeaderMap) -> HeaderMap {
+    let mut to = HeaderMap::new();
+    for name in ["x-amz-request-payer", "x-amz-expected-bucket-owner"] {
+        if let Some(value) = from.get(name) {
+            to.insert(HeaderName::from_static(name), value.clone());
+        }
+    }
+    to
+}
+
+/// Puts the three sealgate headers.
+pub fn set_record(headers: &mut HeaderMap, record: &Record) {
+    for (name, value) in record.to_headers() {
+        super::call::set(headers, HeaderName::from_static(name), &value);
+    }
+}
+
+/// `aws-chunked` describes the transfer, not the object. What is left of the header, if anything.
+fn without_aws_chunked(value: &HeaderValue) -> Option<HeaderValue> {
+    let Ok(text) = value.to_str() else { return Some(value.clone()) };
+    if !text.to_ascii_lowercase().contains("aws-chunked") {
+        return Some(value.clone()).filter(|v| !v.is_empty());
+    }
+    let left: Vec<&str> =
+        text.split(',').map(str::trim).filter(|t| !t.is_empty() && !t.eq_ignore_ascii_case("aws-chunked")).collect();
+    if left.is_empty() { None } else { HeaderValue::from_str(&left.join(",")).ok() }
+}
+
+/// `Last-Modified` of an answer as unix seconds.
+pub fn last_modified(headers: &HeaderMap) -> Option<i64> {
+    parsed(headers, LAST_MODIFIED)
+}
+
+/// `Date` of an answer as unix seconds.
+pub fn date(headers: &HeaderMap) -> Option<i64> {
+    parsed(headers, DATE)
+}
+
+fn parsed(headers: &HeaderMap, name: HeaderName) -> Option<i64> {
+    crate::protocol::date::parse_http_date(headers.get(name)?.to_str().ok()?).ok()
+}

@@ -1,0 +1,24 @@
+//! The S3 operations. Each takes a [`Call`] that carries a permit, and answers with headers and a
+//! body; none knows the HTTP server, and none names an S3 error code.
+
+mod bucket;
+mod call;
+mod copy;
+mod delete;
+mod error;
+mod facts;
+mod forward;
+mod get;
+mod head;
+mod list;
+mod meta;
+mod object;
+mod put;
+mod route;
+mod xml;
+
+pub use call::{Body, BucketSettings, Call, EtagMode, Plaintext, Response, Service, Settings};
+pub use error::Error;
+pub use facts::Facts;
+pub use xml::escape_into;
+pub use route::{Endpoint, Kind, RouteError, needs, route};

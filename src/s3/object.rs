@@ -1,0 +1,315 @@
+//! Finding out what stands at a key: one request to the store, everything verified that can be
+//! without reading the body.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, RANGE};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http_body_util::BodyExt;
+
+use super::call::{BucketSettings, EtagMode, Plaintext, Service};
+use super::facts::{Fact, FactKey, FactTag};
+use super::meta;
+use super::Error;
+use crate::aead::{self, Etag, FOOTER_LEN};
+use crate::formats::Integrity;
+use crate::formats::v1::{self, EnvelopeFailure, Sealed};
+use crate::protocol::conditions::Current;
+use crate::store::{Request, Response, Store, StoreError};
+
+/// Which object version is meant, and under which credentials.
+pub struct Target<'a> {
+    /// Store and credentials.
+    pub store: &'a Store,
+    /// Bucket.
+    pub bucket: &'a str,
+    /// Key.
+    pub key: &'a str,
+    /// Version, if one is named.
+    pub version: Option<&'a str>,
+    /// Headers to send along.
+    pub headers: HeaderMap,
+}
+
+/// What stands at a key.
+pub struct Found {
+    /// The store's answer headers.
+    pub headers: HeaderMap,
+    /// The store's ETag without quotes.
+    pub store_etag: String,
+    /// Stored length.
+    pub stored_len: u64,
+    /// What the bytes are.
+    pub content: Content,
+    /// The ETag that clients see, without quotes.
+    pub etag: String,
+    /// Plaintext length.
+    pub len: u64,
+}
+
+/// What the bytes are.
+pub enum Content {
+    /// Sealed and verified up to the footer.
+    Sealed(Box<Sealed>),
+    /// Sealed; the body cannot be read now (an archive), and what is known comes from bound metadata.
+    SealedUnread,
+    /// Not sealed, and allowed to be.
+    Plain,
+}
+
+impl Found {
+    /// For conditions.
+    pub fn current(&self) -> Current<'_> {
+        Current { etag: &self.etag, last_modified: meta::last_modified(&self.headers).unwrap_or_default() }
+    }
+
+    /// The client's view of the object's headers, ETag included, length not.
+    pub fn response_headers(&self) -> HeaderMap {
+        let mut headers = meta::object_response(&self.headers);
+        super::call::set(&mut headers, ETAG, &quoted(&self.etag));
+        headers.insert(http::header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+        headers
+    }
+}
+
+/// In double quotes.
+pub fn quoted(etag: &str) -> String {
+    format!("\"{etag}\"")
+}
+
+/// Without quotes and weakness.
+pub fn unquoted(etag: &str) -> &str {
+    etag.strip_prefix("W/").unwrap_or(etag).trim_matches('"')
+}
+
+impl<'a> Target<'a> {
+    /// A request on this version.
+    pub fn request(&self, method: Method) -> Request {
+        let mut request = Request::object(method, self.bucket, self.key).version(self.version);
+        request.headers = self.headers.clone();
+        request
+    }
+}
+
+impl Service {
+    /// Asks the store for the last bytes of the object, which brings metadata and stored length too.
+    ///
+    /// # Errors
+    /// The store's answer, or what is wrong with the object.
+    pub async fn find(&self, target: &Target<'_>) -> Result<Found, Error> {
+        let request = target.request(Method::GET).header("range", SUFFIX);
+        match target.store.send("GetFooter", request).await {
+            Ok(response) => {
+                let (headers, stored_len, tail) = read_tail(target.store, response).await?;
+                self.describe(target, headers, stored_len, &tail).await
+            }
+            Err(error) if is_empty_or_archived(&error) => self.find_without_body(target).await,
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// For empty objects, where a suffix range is an error, and archived ones.
+    async fn find_without_body(&self, target: &Target<'_>) -> Result<Found, Error> {
+        let response = target.store.send("HeadObject", target.request(Method::HEAD)).await?;
+        let headers = response.headers().clone();
+        let stored_len = content_length(&headers)?;
+        let settings = (self.settings)(target.bucket);
+        match v1::claim(&headers)? {
+            None if stored_len == 0 => self.describe(target, headers, 0, &[]).await,
+            None => plain(&settings, headers, stored_len),
+            Some(_) if stored_len < MIN_STORED => Err(Integrity::Length.into()),
+            Some(record) => {
+                let opened = self.open_envelope(target, &settings, &record, &headers).await?;
+                let len = opened.info.plaintext_len.ok_or(Integrity::Length)?;
+                let store_etag = store_etag(&headers);
+                let etag = shown_etag(&settings, opened.info.md5, &store_etag);
+                Ok(Found { headers, store_etag, stored_len, content: Content::SealedUnread, etag, len })
+            }
+        }
+    }
+
+    /// Verifies what the store said about an object whose last bytes are `tail`.
+    ///
+    /// # Errors
+    /// [`Error::Integrity`] and what a key service says.
+    pub async fn describe(
+        &self,
+        target: &Target<'_>,
+        headers: HeaderMap,
+        stored_len: u64,
+        tail: &[u8],
+    ) -> Result<Found, Error> {
+        let settings = (self.settings)(target.bucket);
+        let footer: Option<[u8; FOOTER_LEN]> = tail.try_into().ok();
+        let record = match v1::claim(&headers)? {
+            Some(record) => record,
+            None => {
+                if footer.is_some_and(|footer| aead::looks_like_footer(&footer)) {
+                    return Err(Integrity::MetadataStripped.into());
+                }
+                let found = plain(&settings, headers, stored_len)?;
+                self.learn(target, &found.store_etag, stored_len, Fact { plaintext_len: stored_len, tag: FactTag::Plain });
+                return Ok(found);
+            }
+        };
+        let opened = self.open_envelope(target, &settings, &record, &headers).await?;
+        let footer = footer.ok_or(Integrity::Length)?;
+        let sealed = v1::open_footer(self.engine, opened, footer, stored_len)?;
+        let store_etag = store_etag(&headers);
+        let md5 = match sealed.footer.etag {
+            Etag::Md5(md5) => Some(md5),
+            _ => None,
+        };
+        let fact = Fact { plaintext_len: sealed.layout.plaintext_len(), tag: FactTag::sealed(md5) };
+        self.learn(target, &store_etag, stored_len, fact);
+        let etag = shown_etag(&settings, md5, &store_etag);
+        Ok(Found {
+            headers,
+            store_etag,
+            stored_len,
+            len: fact.plaintext_len,
+            content: Content::Sealed(Box::new(sealed)),
+            etag,
+        })
+    }
+
+    fn learn(&self, target: &Target<'_>, store_etag: &str, stored_len: u64, fact: Fact) {
+        let key = FactKey {
+            bucket: target.bucket.to_owned(),
+            key: target.key.to_owned(),
+            store_etag: store_etag.to_owned(),
+            stored_len,
+        };
+        self.facts.learn(key, fact);
+    }
+
+    /// Verifies the binding of an object's metadata.
+    pub async fn open_envelope(
+        &self,
+        target: &Target<'_>,
+        settings: &BucketSettings,
+        record: &crate::envelope::Record,
+        headers: &HeaderMap,
+    ) -> Result<v1::Opened, Error> {
+        v1::open_envelope(
+            &self.keyring,
+            record,
+            &settings.bound_as,
+            target.key,
+            settings.bind_metadata.then_some(headers),
+        )
+        .await
+        .map_err(|error| match error {
+            EnvelopeFailure::Integrity(kind) => kind.into(),
+            EnvelopeFailure::Key(error) => error.into(),
+        })
+    }
+}
+
+/// Length of the smallest sealed object.
+pub const MIN_STORED: u64 = 512 + 56 + FOOTER_LEN as u64;
+
+/// The last bytes of an object, as a range.
+const SUFFIX: &str = "bytes=-256";
+
+/// The ETag that clients see.
+pub fn shown_etag(settings: &BucketSettings, md5: Option<[u8; 16]>, store_etag: &str) -> String {
+    match (settings.etag, md5) {
+        (EtagMode::Md5, Some(md5)) => hex(&md5),
+        _ if store_etag.contains('-') => store_etag.to_owned(),
+        _ => format!("{store_etag}-1"),
+    }
+}
+
+/// Lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// The store's ETag of an answer, without quotes.
+pub fn store_etag(headers: &HeaderMap) -> String {
+    text(headers, "etag").map(unquoted).unwrap_or_default().to_owned()
+}
+
+/// A header as text.
+pub fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+fn plain(settings: &Arc<BucketSettings>, headers: HeaderMap, stored_len: u64) -> Result<Found, Error> {
+    if settings.plaintext == Plaintext::Refuse {
+        return Err(Integrity::Plaintext.into());
+    }
+    let store_etag = store_etag(&headers);
+    let etag = store_etag.clone();
+    Ok(Found { headers, store_etag, stored_len, content: Content::Plain, etag, len: stored_len })
+}
+
+/// `Content-Length` of an answer.
+pub fn content_length(headers: &HeaderMap) -> Result<u64, StoreError> {
+    text(headers, CONTENT_LENGTH.as_str())
+        .and_then(|value| value.parse().ok())
+        .ok_or(StoreError::Malformed("no content length"))
+}
+
+/// The total of `Content-Range: bytes a-b/total`.
+fn content_range_total(headers: &HeaderMap) -> Option<u64> {
+    text(headers, CONTENT_RANGE.as_str())?.rsplit_once('/')?.1.parse().ok()
+}
+
+/// Reads the answer to a suffix range: headers, stored length, last bytes (at most 256).
+async fn read_tail(store: &Store, response: Response) -> Result<(HeaderMap, u64, Bytes), Error> {
+    let headers = response.headers().clone();
+    let total = match response.status() {
+        StatusCode::PARTIAL_CONTENT => match content_range_total(&headers) {
+            Some(total) => total,
+            None => content_length(&headers)?,
+        },
+        _ => content_length(&headers)?,
+    };
+    let sent = content_length(&headers)?;
+    if sent > FOOTER_LEN as u64 {
+        return Err(StoreError::Malformed("suffix range was ignored").into());
+    }
+    let tail = read_exactly(store, response, sent).await?;
+    if sent != total.min(FOOTER_LEN as u64) {
+        return Err(Integrity::Length.into());
+    }
+    Ok((headers, total, tail))
+}
+
+/// Reads a body that must have exactly `len` bytes, which the caller has bounded.
+///
+/// # Errors
+/// [`Integrity::Truncated`], [`Integrity::Trailing`], or the store's failure.
+pub async fn read_exactly(store: &Store, response: Response, len: u64) -> Result<Bytes, Error> {
+    let mut body = store.stream(response);
+    let mut bytes = BytesMut::with_capacity(usize::try_from(len).unwrap_or_default());
+    while let Some(frame) = body.frame().await {
+        if let Ok(data) = frame?.into_data() {
+            if (bytes.len() + data.len()) as u64 > len {
+                return Err(Integrity::Trailing.into());
+            }
+            bytes.extend_from_slice(&data);
+        }
+    }
+    if bytes.len() as u64 == len { Ok(bytes.freeze()) } else { Err(Integrity::Truncated.into()) }
+}
+
+fn is_empty_or_archived(error: &StoreError) -> bool {
+    match error {
+        StoreError::Status { status, .. } if *status == StatusCode::RANGE_NOT_SATISFIABLE => true,
+        StoreError::Status { code, .. } => code == "InvalidObjectState",
+        _ => false,
+    }
+}
+
+/// A range header value for stored bytes.
+pub fn range_header(range: &std::ops::Range<u64>) -> (http::HeaderName, String) {
+    (RANGE, format!("bytes={}-{}", range.start, range.end.saturating_sub(1)))
+}

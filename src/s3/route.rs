@@ -1,0 +1,340 @@
+//! Which operation a request asks for, and which rights that needs.
+//!
+//! The rule that keeps plaintext in: a body that could become object data is never forwarded. So a
+//! request on an object goes on only where its sub-resource is one of the few that are known to carry
+//! settings; everything else is an operation that seals, or `NotImplemented`.
+
+use http::{HeaderMap, Method};
+
+use crate::policy::{Action, Need};
+use crate::protocol::uri::{Query, Target};
+
+/// What a request is about, from its method, path and query.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The operation.
+    pub kind: Kind,
+    /// Bucket, empty for service-level requests.
+    pub bucket: String,
+    /// Object key, empty for bucket-level requests.
+    pub key: String,
+}
+
+/// Operations as S3 names them; forwarded sub-resources share one variant each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Kind {
+    ListBuckets,
+    CreateBucket,
+    DeleteBucket,
+    HeadBucket,
+    GetBucketLocation,
+    ListObjects,
+    ListObjectsV2,
+    ListObjectVersions,
+    DeleteObjects,
+    PutObject,
+    CopyObject,
+    GetObject,
+    HeadObject,
+    DeleteObject,
+    GetObjectAttributes,
+    /// A bucket's settings, forwarded.
+    BucketSetting(&'static str),
+    /// A bucket sub-resource that this version does not know, forwarded with an explicit grant.
+    BucketUnknown,
+    /// An object's settings, forwarded.
+    ObjectSetting(&'static str),
+}
+
+impl Kind {
+    /// The operation's name for logs and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ListBuckets => "ListBuckets",
+            Self::CreateBucket => "CreateBucket",
+            Self::DeleteBucket => "DeleteBucket",
+            Self::HeadBucket => "HeadBucket",
+            Self::GetBucketLocation => "GetBucketLocation",
+            Self::ListObjects => "ListObjects",
+            Self::ListObjectsV2 => "ListObjectsV2",
+            Self::ListObjectVersions => "ListObjectVersions",
+            Self::DeleteObjects => "DeleteObjects",
+            Self::PutObject => "PutObject",
+            Self::CopyObject => "CopyObject",
+            Self::GetObject => "GetObject",
+            Self::HeadObject => "HeadObject",
+            Self::DeleteObject => "DeleteObject",
+            Self::GetObjectAttributes => "GetObjectAttributes",
+            Self::BucketSetting(_) => "BucketSetting",
+            Self::BucketUnknown => "BucketUnknown",
+            Self::ObjectSetting(_) => "ObjectSetting",
+        }
+    }
+}
+
+/// A request that leads to no operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RouteError {
+    /// S3 has it, this version does not.
+    NotImplemented(&'static str),
+    /// The resource has no such method.
+    MethodNotAllowed,
+}
+
+/// Bucket sub-resources that hold settings, never object data.
+const BUCKET_SETTINGS: &[&str] = &[
+    "accelerate",
+    "acl",
+    "analytics",
+    "cors",
+    "encryption",
+    "intelligent-tiering",
+    "inventory",
+    "lifecycle",
+    "logging",
+    "metrics",
+    "notification",
+    "object-lock",
+    "ownershipControls",
+    "policy",
+    "policyStatus",
+    "publicAccessBlock",
+    "replication",
+    "requestPayment",
+    "tagging",
+    "versioning",
+    "website",
+];
+
+/// Object sub-resources that hold settings, never object data.
+const OBJECT_SETTINGS: &[&str] = &["acl", "legal-hold", "restore", "retention", "tagging"];
+
+/// Query names that only tune an operation or sign the request, in lower case.
+fn is_parameter(name: &str) -> bool {
+    let lower = name.to_ascii_lowercase();
+    lower.starts_with("x-amz-")
+        || lower.starts_with("response-")
+        || matches!(
+            lower.as_str(),
+            "x-id"
+                | "list-type"
+                | "prefix"
+                | "delimiter"
+                | "marker"
+                | "max-keys"
+                | "continuation-token"
+                | "start-after"
+                | "fetch-owner"
+                | "encoding-type"
+                | "key-marker"
+                | "version-id-marker"
+                | "versionid"
+                | "max-buckets"
+                | "bucket-region"
+                | "id"
+        )
+}
+
+/// Finds the operation.
+///
+/// # Errors
+/// [`RouteError`].
+pub fn route(
+    method: &Method,
+    target: &Target,
+    query: &Query,
+    headers: &HeaderMap,
+) -> Result<Endpoint, RouteError> {
+    let (bucket, key) = (target.bucket(), target.key());
+    let has = |name: &str| query.contains(name);
+    let kind = match (bucket, key) {
+        (None, _) => match *method {
+            Method::GET => Kind::ListBuckets,
+            Method::POST => return Err(RouteError::NotImplemented("service-level POST")),
+            _ => return Err(RouteError::MethodNotAllowed),
+        },
+        (Some(_), None) => bucket_route(method, query, &has)?,
+        (Some(_), Some(_)) => object_route(method, query, &has, headers)?,
+    };
+    Ok(Endpoint { kind, bucket: bucket.unwrap_or_default().to_owned(), key: key.unwrap_or_default().to_owned() })
+}
+
+fn bucket_route(
+    method: &Method,
+    query: &Query,
+    has: &impl Fn(&str) -> bool,
+) -> Result<Kind, RouteError> {
+    if *method == Method::POST {
+        return if has("delete") {
+            Ok(Kind::DeleteObjects)
+        } else {
+            Err(RouteError::NotImplemented("POST Object (browser upload)"))
+        };
+    }
+    if has("uploads") {
+        return Err(RouteError::NotImplemented("ListMultipartUploads"));
+    }
+    if has("session") {
+        return Err(RouteError::NotImplemented("CreateSession"));
+    }
+    if *method == Method::GET && has("location") {
+        return Ok(Kind::GetBucketLocation);
+    }
+    if *method == Method::GET && has("versions") {
+        return Ok(Kind::ListObjectVersions);
+    }
+    if let Some(setting) = BUCKET_SETTINGS.iter().find(|s| has(s)) {
+        return match *method {
+            Method::GET | Method::PUT | Method::DELETE => Ok(Kind::BucketSetting(setting)),
+            _ => Err(RouteError::MethodNotAllowed),
+        };
+    }
+    let unknown = query.iter().any(|(name, _)| !is_parameter(name));
+    match *method {
+        Method::GET if unknown => Ok(Kind::BucketUnknown),
+        Method::PUT | Method::DELETE if unknown => Ok(Kind::BucketUnknown),
+        Method::GET if query.first("list-type") == Some("2") => Ok(Kind::ListObjectsV2),
+        Method::GET => Ok(Kind::ListObjects),
+        Method::HEAD => Ok(Kind::HeadBucket),
+        Method::PUT => Ok(Kind::CreateBucket),
+        Method::DELETE => Ok(Kind::DeleteBucket),
+        _ => Err(RouteError::MethodNotAllowed),
+    }
+}
+
+fn object_route(
+    method: &Method,
+    query: &Query,
+    has: &impl Fn(&str) -> bool,
+    headers: &HeaderMap,
+) -> Result<Kind, RouteError> {
+    if has("uploads") || has("uploadId") {
+        return Err(RouteError::NotImplemented("multipart uploads"));
+    }
+    if has("partNumber") {
+        return Err(RouteError::NotImplemented("partNumber"));
+    }
+    for (name, feature) in [
+        ("select", "SelectObjectContent"),
+        ("torrent", "GetObjectTorrent"),
+        ("append", "appending to objects"),
+        ("renameObject", "RenameObject"),
+        ("encryption", "UpdateObjectEncryption"),
+    ] {
+        if has(name) {
+            return Err(RouteError::NotImplemented(feature));
+        }
+    }
+    if has("attributes") {
+        return if *method == Method::GET { Ok(Kind::GetObjectAttributes) } else { Err(RouteError::MethodNotAllowed) };
+    }
+    if let Some(setting) = OBJECT_SETTINGS.iter().find(|s| has(s)) {
+        return match (*setting, method) {
+            ("restore", &Method::POST) => Ok(Kind::ObjectSetting(setting)),
+            ("restore", _) => Err(RouteError::MethodNotAllowed),
+            (_, &Method::GET | &Method::PUT) | ("tagging", &Method::DELETE) => Ok(Kind::ObjectSetting(setting)),
+            _ => Err(RouteError::MethodNotAllowed),
+        };
+    }
+    // A store may give meaning to a word that S3 ignores, so an unknown one never goes on with a body
+    // and never turns into a plain DELETE.
+    let unknown = query.iter().any(|(name, _)| !is_parameter(name));
+    if unknown && !matches!(*method, Method::GET | Method::HEAD) {
+        return Err(RouteError::NotImplemented("unknown object sub-resource"));
+    }
+    match *method {
+        Method::GET => Ok(Kind::GetObject),
+        Method::HEAD => Ok(Kind::HeadObject),
+        Method::PUT if headers.contains_key("x-amz-copy-source") => Ok(Kind::CopyObject),
+        Method::PUT if headers.contains_key("x-amz-write-offset-bytes") => {
+            Err(RouteError::NotImplemented("appending to objects"))
+        }
+        Method::PUT => Ok(Kind::PutObject),
+        Method::DELETE => Ok(Kind::DeleteObject),
+        Method::POST => Err(RouteError::NotImplemented("POST on an object")),
+        _ => Err(RouteError::MethodNotAllowed),
+    }
+}
+
+/// The rights that a request needs before anything is done. CopyObject needs `read` on its source as
+/// well, DeleteObjects `delete` on each key; those operations ask for them when they have parsed them.
+pub fn needs(endpoint: &Endpoint, method: &Method, query: &Query, headers: &HeaderMap) -> Vec<Need> {
+    let bucket = endpoint.bucket.as_str();
+    let key = endpoint.key.as_str();
+    let get = *method == Method::GET;
+    let mut needs = match endpoint.kind {
+        Kind::ListBuckets => vec![Need::list_buckets()],
+        Kind::CreateBucket | Kind::DeleteBucket | Kind::BucketUnknown => vec![Need::bucket(Action::Admin, bucket)],
+        Kind::HeadBucket | Kind::GetBucketLocation => vec![Need::visible(bucket)],
+        Kind::ListObjects | Kind::ListObjectsV2 | Kind::ListObjectVersions => {
+            vec![Need::list(bucket, query.first("prefix").unwrap_or_default())]
+        }
+        Kind::DeleteObjects => vec![Need::visible(bucket)],
+        Kind::PutObject | Kind::CopyObject => vec![Need::object(Action::Write, bucket, key)],
+        Kind::GetObject | Kind::HeadObject | Kind::GetObjectAttributes => {
+            vec![Need::object(Action::Read, bucket, key)]
+        }
+        Kind::DeleteObject => vec![Need::object(Action::Delete, bucket, key)],
+        Kind::BucketSetting("versioning" | "object-lock") if get => vec![Need::visible(bucket)],
+        Kind::BucketSetting(_) => vec![Need::bucket(Action::Admin, bucket)],
+        Kind::ObjectSetting("tagging") if get => vec![Need::object(Action::Read, bucket, key)],
+        Kind::ObjectSetting("tagging") => {
+            vec![Need::object(Action::Write, bucket, key), Need::object(Action::Overwrite, bucket, key)]
+        }
+        Kind::ObjectSetting("restore") => vec![Need::object(Action::Read, bucket, key)],
+        Kind::ObjectSetting("retention" | "legal-hold") if get => vec![Need::object(Action::Read, bucket, key)],
+        Kind::ObjectSetting(_) => vec![Need::bucket(Action::Admin, bucket)],
+    };
+    if headers.contains_key("x-amz-bypass-governance-retention") {
+        needs.push(Need::bucket(Action::Admin, bucket));
+    }
+    needs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind(method: Method, key: Option<&str>, query: &[(&str, &str)]) -> Result<Kind, RouteError> {
+        let mut parsed = Query::default();
+        for (name, value) in query {
+            parsed.push(*name, *value);
+        }
+        let bucket = "b".to_owned();
+        let target = match key {
+            Some(key) => Target::Object { bucket, key: key.to_owned() },
+            None => Target::Bucket { bucket },
+        };
+        route(&method, &target, &parsed, &HeaderMap::new()).map(|endpoint| endpoint.kind)
+    }
+
+    #[test]
+    fn a_body_for_an_unknown_object_resource_never_goes_on() {
+        for name in ["whatever", "append", "uploadId", "partNumber", "Acl", "TAGGING"] {
+            for method in [Method::PUT, Method::POST] {
+                assert!(
+                    matches!(kind(method, Some("k"), &[(name, "1")]), Err(RouteError::NotImplemented(_))),
+                    "{name}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn signing_and_sdk_parameters_change_nothing() {
+        let query = [("x-id", "PutObject"), ("X-Amz-Signature", "0"), ("versionId", "v")];
+        assert_eq!(kind(Method::PUT, Some("k"), &query), Ok(Kind::PutObject));
+        assert_eq!(kind(Method::GET, None, &[("list-type", "2"), ("prefix", "a")]), Ok(Kind::ListObjectsV2));
+        assert_eq!(kind(Method::GET, None, &[("versions", "")]), Ok(Kind::ListObjectVersions));
+    }
+
+    #[test]
+    fn settings_are_forwarded_and_multipart_is_not_there_yet() {
+        assert_eq!(kind(Method::PUT, Some("k"), &[("tagging", "")]), Ok(Kind::ObjectSetting("tagging")));
+        assert_eq!(kind(Method::PUT, None, &[("lifecycle", "")]), Ok(Kind::BucketSetting("lifecycle")));
+        assert_eq!(kind(Method::GET, None, &[("novelty", "")]), Ok(Kind::BucketUnknown));
+        assert!(matches!(kind(Method::POST, Some("k"), &[("uploads", "")]), Err(RouteError::NotImplemented(_))));
+        assert!(matches!(kind(Method::POST, None, &[]), Err(RouteError::NotImplemented(_))));
+    }
+}

@@ -1,0 +1,337 @@
+//! A signing HTTP client for one store endpoint.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderValue};
+use http::{Method, StatusCode, Uri};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use hyper_rustls::HttpsConnector;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+
+use super::StoreError;
+use crate::auth::Signer;
+use crate::protocol::uri::{self, Query};
+use crate::pump::{self, BodyError, BoxBody};
+use crate::telemetry::metrics;
+
+/// Longest XML answer that is read into memory: a listing page of 1,000 keys of 1,024 escaped bytes.
+const MAX_DOCUMENT: usize = 16 * 1024 * 1024;
+
+/// Bytes that HTTP/1 reads or queues at once on a connection to the store.
+const CONNECTION_BUFFER: usize = 128 * 1024;
+
+/// How a bucket is named in a request to the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Addressing {
+    /// `https://endpoint/bucket/key`
+    Path,
+    /// `https://bucket.endpoint/key`
+    Virtual,
+}
+
+/// Time limits. None of them bounds a body that moves.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// Until a TCP connection stands.
+    pub connect: Duration,
+    /// Until an answer begins (after the request's body has ended), and between reads of its body.
+    pub read: Duration,
+    /// How long an unused connection is kept.
+    pub pool_idle: Duration,
+}
+
+/// What is needed to reach a store.
+pub struct Options {
+    /// Scheme and authority, no path.
+    pub endpoint: Uri,
+    /// Path or virtual-hosted addressing.
+    pub addressing: Addressing,
+    /// TLS settings for https endpoints.
+    pub tls: rustls::ClientConfig,
+    /// Time limits.
+    pub timeouts: Timeouts,
+    /// Unused connections kept at most.
+    pub pool_max_idle: usize,
+    /// Seconds since 1970, for signatures.
+    pub now: fn() -> i64,
+}
+
+/// Connections to one endpoint, shared by all users.
+pub struct Client {
+    http: hyper_util::client::legacy::Client<HttpsConnector<HttpConnector>, BoxBody>,
+    scheme: String,
+    authority: String,
+    addressing: Addressing,
+    timeouts: Timeouts,
+    now: fn() -> i64,
+}
+
+/// A client with the credentials to sign with.
+#[derive(Clone)]
+pub struct Store {
+    client: Arc<Client>,
+    signer: Arc<Signer>,
+}
+
+/// A request to the store, not yet signed.
+pub struct Request {
+    /// HTTP method.
+    pub method: Method,
+    /// Bucket, where the request is about one.
+    pub bucket: Option<String>,
+    /// Object key, where the request is about one.
+    pub key: Option<String>,
+    /// Query pairs, decoded.
+    pub query: Query,
+    /// Headers to send and sign.
+    pub headers: HeaderMap,
+    /// Body with a known length, if any.
+    pub body: Option<BoxBody>,
+}
+
+/// An answer with a success status; its body is still to be read.
+pub type Response = http::Response<Incoming>;
+
+impl Request {
+    /// A request without body about the service itself.
+    pub fn service(method: Method) -> Self {
+        Self { method, bucket: None, key: None, query: Query::default(), headers: HeaderMap::new(), body: None }
+    }
+
+    /// A request without body about a bucket or the service.
+    pub fn bucket(method: Method, bucket: &str) -> Self {
+        Self {
+            method,
+            bucket: Some(bucket.to_owned()),
+            key: None,
+            query: Query::default(),
+            headers: HeaderMap::new(),
+            body: None,
+        }
+    }
+
+    /// A request without body about an object.
+    pub fn object(method: Method, bucket: &str, key: &str) -> Self {
+        Self { key: Some(key.to_owned()), ..Self::bucket(method, bucket) }
+    }
+
+    /// Adds a query pair.
+    #[must_use]
+    pub fn query(mut self, name: &str, value: &str) -> Self {
+        self.query.push(name, value);
+        self
+    }
+
+    /// Adds `versionId` where there is one.
+    #[must_use]
+    pub fn version(self, version: Option<&str>) -> Self {
+        match version {
+            Some(version) => self.query("versionId", version),
+            None => self,
+        }
+    }
+
+    /// Sets a header. Values that HTTP cannot carry are left out; callers pass checked ones.
+    #[must_use]
+    pub fn header(mut self, name: &'static str, value: &str) -> Self {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            self.headers.insert(name, value);
+        }
+        self
+    }
+
+    /// Sets the body.
+    #[must_use]
+    pub fn body(mut self, body: BoxBody) -> Self {
+        self.body = Some(body);
+        self
+    }
+}
+
+impl Client {
+    /// Prepares connections; opens none.
+    pub fn new(options: Options) -> Result<Self, StoreError> {
+        let scheme = options.endpoint.scheme_str().unwrap_or("https").to_owned();
+        let authority = options
+            .endpoint
+            .authority()
+            .ok_or_else(|| StoreError::Request("endpoint has no host".into()))?
+            .as_str()
+            .to_owned();
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        tcp.set_connect_timeout(Some(options.timeouts.connect));
+        tcp.set_keepalive(Some(Duration::from_secs(60)));
+        let connector = hyper_rustls::HttpsConnectorBuilder::new()
+            .with_tls_config(options.tls)
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(tcp);
+        let http = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(options.timeouts.pool_idle)
+            .pool_max_idle_per_host(options.pool_max_idle)
+            .http1_max_buf_size(CONNECTION_BUFFER)
+            .http1_preserve_header_case(false)
+            .build(connector);
+        Ok(Self {
+            http,
+            scheme,
+            authority,
+            addressing: options.addressing,
+            timeouts: options.timeouts,
+            now: options.now,
+        })
+    }
+
+    /// The client with credentials.
+    pub fn with(self: &Arc<Self>, signer: Arc<Signer>) -> Store {
+        Store { client: self.clone(), signer }
+    }
+
+    fn target(&self, bucket: Option<&str>, key: Option<&str>) -> (String, String) {
+        let key = key.unwrap_or_default();
+        match (self.addressing, bucket) {
+            (Addressing::Virtual, Some(bucket)) => {
+                let mut path = String::from("/");
+                uri::percent_encode_into(&mut path, key.as_bytes(), true);
+                (format!("{bucket}.{}", self.authority), path)
+            }
+            (Addressing::Path, Some(bucket)) => (self.authority.clone(), uri::encode_path(bucket, key)),
+            (_, None) => (self.authority.clone(), "/".to_owned()),
+        }
+    }
+}
+
+impl Store {
+    /// Signs and sends. Any status but 2xx and 304 is an error, its body read and parsed.
+    ///
+    /// # Errors
+    /// [`StoreError`]; where the request's own body failed, [`StoreError::Unreachable`] (the caller
+    /// knows why its body failed).
+    pub async fn send(&self, operation: &'static str, request: Request) -> Result<Response, StoreError> {
+        let started = std::time::Instant::now();
+        let result = self.send_inner(request).await;
+        let status = match &result {
+            Ok(response) => Some(response.status()),
+            Err(error) => error.status(),
+        };
+        metrics::store_request(operation, status.map(|s| s.as_u16()), started.elapsed());
+        if let Err(error) = &result {
+            metrics::store_error(error.label());
+        }
+        result
+    }
+
+    async fn send_inner(&self, request: Request) -> Result<Response, StoreError> {
+        let client = &self.client;
+        let Request { method, bucket, key, query, mut headers, body } = request;
+        let (host, path) = client.target(bucket.as_deref(), key.as_deref());
+        let host_value = HeaderValue::from_str(&host).map_err(|e| StoreError::Request(e.to_string()))?;
+        headers.insert(HOST, host_value);
+        let had_body = body.is_some();
+        let body = body.unwrap_or_else(pump::empty);
+        let length = http_body::Body::size_hint(&body)
+            .exact()
+            .ok_or_else(|| StoreError::Request("body of unknown length".into()))?;
+        if had_body || matches!(method, Method::PUT | Method::POST) {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        let raw_query = query.encode();
+        self.signer
+            .sign(&method, &path, &raw_query, &mut headers, "UNSIGNED-PAYLOAD", (client.now)())
+            .map_err(|e| StoreError::Request(e.to_string()))?;
+        let target = if raw_query.is_empty() {
+            format!("{}://{host}{path}", client.scheme)
+        } else {
+            format!("{}://{host}{path}?{raw_query}", client.scheme)
+        };
+        let sent = Arc::new(AtomicBool::new(length == 0));
+        let body = watch_end(body, sent.clone());
+        let mut built = http::Request::builder()
+            .method(method)
+            .uri(target)
+            .body(body)
+            .map_err(|e| StoreError::Request(e.to_string()))?;
+        *built.headers_mut() = headers;
+
+        let answer = client.http.request(built);
+        tokio::pin!(answer);
+        // The limit runs only while the store holds things up, not while a client uploads.
+        let mut waited_since_end = false;
+        let response = loop {
+            match tokio::time::timeout(client.timeouts.read, &mut answer).await {
+                Ok(Ok(response)) => break response,
+                Ok(Err(error)) => return Err(StoreError::Unreachable(chain(&error))),
+                Err(_) if sent.load(Ordering::Acquire) && waited_since_end => return Err(StoreError::Timeout),
+                Err(_) => waited_since_end = sent.load(Ordering::Acquire),
+            }
+        };
+        let status = response.status();
+        let headers = Box::new(response.headers().clone());
+        if status.is_success() || status == StatusCode::NOT_MODIFIED {
+            return Ok(response);
+        }
+        let (code, message) = match self.document(response).await {
+            Ok(document) => error_fields(&document),
+            Err(_) => (String::new(), String::new()),
+        };
+        Err(StoreError::Status { status, code, message, headers })
+    }
+
+    /// Reads a bounded answer.
+    ///
+    /// # Errors
+    /// [`StoreError::Malformed`] above 16 MiB, [`StoreError::Unreachable`] where it breaks off.
+    pub async fn document(&self, response: Response) -> Result<Bytes, StoreError> {
+        let read = Limited::new(response.into_body(), MAX_DOCUMENT).collect();
+        match tokio::time::timeout(self.client.timeouts.read, read).await {
+            Err(_) => Err(StoreError::Timeout),
+            Ok(Ok(body)) => Ok(body.to_bytes()),
+            Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
+                Err(StoreError::Malformed("answer is too long"))
+            }
+            Ok(Err(error)) => Err(StoreError::Unreachable(error.to_string())),
+        }
+    }
+
+    /// The body of an answer, with a limit on how long the store may pause.
+    pub fn stream(&self, response: Response) -> BoxBody {
+        let body = response.into_body().map_err(|e| BodyError::Store(chain(&e)));
+        pump::IdleLimit::new(body, self.client.timeouts.read, || BodyError::StoreStalled).boxed()
+    }
+}
+
+/// Notes when the body has been taken to its end.
+fn watch_end(body: BoxBody, sent: Arc<AtomicBool>) -> BoxBody {
+    pump::OnEnd::new(body, move || sent.store(true, Ordering::Release)).boxed()
+}
+
+/// An error with its sources, for logs.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        source = inner.source();
+    }
+    text
+}
+
+/// `Code` and `Message` of an S3 error document; empty where there are none.
+fn error_fields(document: &[u8]) -> (String, String) {
+    let field = |name: &str| {
+        let text = std::str::from_utf8(document).ok()?;
+        let from = text.find(&format!("<{name}>"))? + name.len() + 2;
+        let to = from + text[from..].find('<')?;
+        Some(text[from..to].chars().take(500).collect::<String>())
+    };
+    (field("Code").unwrap_or_default(), field("Message").unwrap_or_default())
+}

@@ -1,0 +1,64 @@
+//! What a store can answer besides success, and whether asking again makes sense.
+
+use http::{HeaderMap, StatusCode};
+use thiserror::Error;
+
+/// A request to the store that did not give what was asked for.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// No connection, or it broke before an answer came.
+    #[error("store unreachable: {0}")]
+    Unreachable(String),
+    /// No answer within the configured time.
+    #[error("store did not answer in time")]
+    Timeout,
+    /// The store answered with an error status.
+    #[error("store answered {status} {code}")]
+    Status {
+        /// HTTP status of the answer.
+        status: StatusCode,
+        /// S3 error code from its body, empty where there was none.
+        code: String,
+        /// The message from its body. For logs only.
+        message: String,
+        /// Headers of the answer.
+        headers: Box<HeaderMap>,
+    },
+    /// An answer that is not S3: missing headers, bad XML, too long.
+    #[error("store answer not understood: {0}")]
+    Malformed(&'static str),
+    /// The request could not be built.
+    #[error("request to the store could not be built: {0}")]
+    Request(String),
+}
+
+impl StoreError {
+    /// A short stable name for metrics and logs.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Unreachable(_) => "unreachable",
+            Self::Timeout => "timeout",
+            Self::Status { status, .. } if status.is_server_error() => "server_error",
+            Self::Status { .. } => "client_error",
+            Self::Malformed(_) => "malformed",
+            Self::Request(_) => "request",
+        }
+    }
+
+    /// The S3 error code of the answer, where there was one.
+    pub fn code(&self) -> &str {
+        match self {
+            Self::Status { code, .. } => code,
+            _ => "",
+        }
+    }
+
+    /// The status of the answer, where there was one.
+    pub fn status(&self) -> Option<StatusCode> {
+        match self {
+            Self::Status { status, .. } => Some(*status),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,424 @@
+//! The one place that turns what went wrong into what S3 says about it: code, status, a plain message.
+//! Nothing of the store's own texts, hosts or identifiers gets in here; the log has them.
+
+use http::header::{CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, StatusCode};
+
+use crate::auth::AuthError;
+use crate::formats::Integrity;
+use crate::keys::KeyError;
+use crate::protocol::aws_chunked::ChunkedError;
+use crate::protocol::checksum::ChecksumError;
+use crate::protocol::uri::UriError;
+use crate::pump::{self, BodyError, VerifyError};
+use crate::s3::{self, Response, RouteError};
+use crate::store::StoreError;
+
+/// Code of an answer for an object that failed verification. Not a 5xx: asking again does not help,
+/// and SDKs would.
+const INTEGRITY: (&str, StatusCode) = ("ObjectIntegrityFailure", StatusCode::UNPROCESSABLE_ENTITY);
+
+/// What a client is told.
+#[derive(Debug)]
+pub struct Told {
+    /// S3 error code.
+    pub code: String,
+    /// HTTP status.
+    pub status: StatusCode,
+    /// A plain message.
+    pub message: String,
+    /// Further headers.
+    pub headers: HeaderMap,
+    /// Further elements of the error document.
+    pub extra: Vec<(&'static str, String)>,
+}
+
+impl Told {
+    fn new(code: &str, status: StatusCode, message: impl Into<String>) -> Self {
+        Self { code: code.into(), status, message: message.into(), headers: HeaderMap::new(), extra: Vec::new() }
+    }
+
+    fn bad(code: &str, message: impl Into<String>) -> Self {
+        Self::new(code, StatusCode::BAD_REQUEST, message)
+    }
+
+    fn denied() -> Self {
+        Self::new("AccessDenied", StatusCode::FORBIDDEN, "Access Denied")
+    }
+
+    fn unavailable() -> Self {
+        Self::new(
+            "ServiceUnavailable",
+            StatusCode::SERVICE_UNAVAILABLE,
+            "The storage behind this gateway does not answer. Please try again.",
+        )
+    }
+
+    fn internal() -> Self {
+        Self::new(
+            "InternalError",
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "We encountered an internal error. Please try again.",
+        )
+    }
+
+    fn integrity(kind: Integrity) -> Self {
+        let message = match kind {
+            Integrity::Plaintext => "The object at this key is not encrypted, and this bucket does not allow that.",
+            Integrity::NoKey => "The object at this key is encrypted for a key that this gateway does not have.",
+            _ => "The object at this key is not what was written there. Nothing of it was released.",
+        };
+        Self::new(INTEGRITY.0, INTEGRITY.1, message)
+    }
+
+    /// A request that has no operation.
+    pub fn route(error: RouteError) -> Self {
+        match error {
+            RouteError::NotImplemented(feature) => Self::not_implemented(feature),
+            RouteError::MethodNotAllowed => Self::new(
+                "MethodNotAllowed",
+                StatusCode::METHOD_NOT_ALLOWED,
+                "The specified method is not allowed against this resource.",
+            ),
+        }
+    }
+
+    fn not_implemented(feature: &str) -> Self {
+        Self::new(
+            "NotImplemented",
+            StatusCode::NOT_IMPLEMENTED,
+            format!("This gateway does not implement this functionality: {feature}."),
+        )
+    }
+
+    /// A request that could not be authenticated.
+    pub fn auth(error: &AuthError) -> Self {
+        let message = capitalised(&error.to_string());
+        match error {
+            AuthError::Anonymous => Self::denied(),
+            AuthError::SeveralMechanisms => Self::bad("InvalidArgument", message),
+            AuthError::NotImplemented => Self::not_implemented("this signature algorithm"),
+            AuthError::MalformedHeader(_) => Self::bad("AuthorizationHeaderMalformed", message),
+            AuthError::MalformedQuery(_) => Self::bad("AuthorizationQueryParametersError", message),
+            AuthError::InvalidUri => Self::bad("InvalidURI", "Couldn't parse the specified URI."),
+            AuthError::TimeTooSkewed { .. } => {
+                Self::new("RequestTimeTooSkewed", StatusCode::FORBIDDEN, message)
+            }
+            AuthError::MissingDate
+            | AuthError::NotYetValid
+            | AuthError::Expired { .. }
+            | AuthError::MissingSignedHeader(_)
+            | AuthError::UnsignedHeader(_) => Self::new("AccessDenied", StatusCode::FORBIDDEN, message),
+            AuthError::InvalidToken => Self::bad("InvalidToken", message),
+            AuthError::InvalidAccessKeyId { .. } => Self::new(
+                "InvalidAccessKeyId",
+                StatusCode::FORBIDDEN,
+                "The AWS Access Key Id you provided does not exist in our records.",
+            ),
+            AuthError::SignatureDoesNotMatch { .. } => Self::new(
+                "SignatureDoesNotMatch",
+                StatusCode::FORBIDDEN,
+                "The request signature we calculated does not match the signature you provided. Check your key and signing method.",
+            ),
+            AuthError::InvalidContentSha256 | AuthError::UnsupportedScheme => Self::bad("InvalidArgument", message),
+            _ => Self::bad("InvalidRequest", message),
+        }
+    }
+
+    /// A target that cannot be parsed.
+    pub fn uri(error: UriError) -> Self {
+        match error {
+            UriError::InvalidBucketName => Self::bad("InvalidBucketName", "The specified bucket is not valid."),
+            UriError::KeyTooLong => Self::bad("KeyTooLongError", "Your key is too long."),
+            UriError::InvalidCopySource => Self::bad(
+                "InvalidArgument",
+                "Copy Source must mention the source bucket and key: sourcebucket/sourcekey",
+            ),
+            _ => Self::bad("InvalidURI", "Couldn't parse the specified URI."),
+        }
+    }
+
+    /// Headers that promise something that cannot be.
+    pub fn checksum(error: &ChecksumError) -> Self {
+        let message = capitalised(&error.to_string());
+        match error {
+            ChecksumError::InvalidContentMd5 => {
+                Self::bad("InvalidDigest", "The Content-MD5 you specified was invalid.")
+            }
+            ChecksumError::BadContentMd5 => {
+                Self::bad("BadDigest", "The Content-MD5 you specified did not match what we received.")
+            }
+            ChecksumError::BadChecksum(algorithm) => Self::bad(
+                "BadDigest",
+                format!("The {} you specified did not match the calculated checksum.", algorithm.name()),
+            ),
+            ChecksumError::BadPayloadHash => Self::bad(
+                "XAmzContentSHA256Mismatch",
+                "The provided 'x-amz-content-sha256' header does not match what was computed.",
+            ),
+            ChecksumError::TrailerMismatch => Self::bad("MalformedTrailerError", message),
+            ChecksumError::NotComputed => Self::internal(),
+            _ => Self::bad("InvalidRequest", message),
+        }
+    }
+
+    /// aws-chunked framing that is wrong.
+    pub fn chunked(error: &ChunkedError) -> Self {
+        match error {
+            ChunkedError::SignatureMismatch => Self::new(
+                "SignatureDoesNotMatch",
+                StatusCode::FORBIDDEN,
+                "A chunk signature we calculated does not match the one you provided.",
+            ),
+            ChunkedError::MissingDecodedLength => {
+                Self::new("MissingContentLength", StatusCode::LENGTH_REQUIRED, "You must provide the x-amz-decoded-content-length HTTP header.")
+            }
+            ChunkedError::Truncated | ChunkedError::LengthMismatch | ChunkedError::TrailingData => Self::incomplete(),
+            ChunkedError::MalformedTrailer(_) => {
+                Self::bad("MalformedTrailerError", "The request contained trailing data that was not well-formed.")
+            }
+            _ => Self::bad("InvalidRequest", "The aws-chunked body is not well-formed."),
+        }
+    }
+
+    fn incomplete() -> Self {
+        Self::bad("IncompleteBody", "You did not provide the number of bytes specified by the Content-Length HTTP header.")
+    }
+
+    /// A body that broke off or did not verify.
+    fn body(error: &BodyError) -> Self {
+        match error {
+            BodyError::Refused(VerifyError::Chunked(error)) => Self::chunked(error),
+            BodyError::Refused(VerifyError::Checksum(error)) => Self::checksum(error),
+            BodyError::Refused(_) | BodyError::Client(_) => Self::incomplete(),
+            BodyError::ClientStalled => Self::bad(
+                "RequestTimeout",
+                "Your socket connection to the server was not read from or written to within the timeout period.",
+            ),
+            BodyError::Store(_) | BodyError::StoreStalled => Self::unavailable(),
+            BodyError::Integrity(failure) => Self::integrity((*failure).into()),
+            BodyError::Seal(_) => Self::internal(),
+        }
+    }
+
+    fn store(error: &StoreError) -> Self {
+        let StoreError::Status { status, code, headers, .. } = error else {
+            return match error {
+                StoreError::Unreachable(_) | StoreError::Timeout => Self::unavailable(),
+                _ => Self::internal(),
+            };
+        };
+        let mut told = match known(code) {
+            Some((known_status, message)) => Self::new(code, known_status.unwrap_or(*status), message),
+            None => match status.as_u16() {
+                404 => Self::new("NoSuchKey", *status, "The specified key does not exist."),
+                403 => Self::denied(),
+                405 => Self::route(RouteError::MethodNotAllowed),
+                409 => Self::new("OperationAborted", *status, "A conflicting operation is in progress. Please try again."),
+                412 => Self::precondition(),
+                416 => Self::new("InvalidRange", *status, "The requested range is not satisfiable."),
+                429 | 503 => Self::new("SlowDown", StatusCode::SERVICE_UNAVAILABLE, "Please reduce your request rate."),
+                501 => Self::not_implemented("the storage behind this gateway does not offer it"),
+                400..=499 => Self::new(plain_code(code).unwrap_or("InvalidRequest"), *status, "The storage behind this gateway refused the request."),
+                _ => Self::internal(),
+            },
+        };
+        for name in ["x-amz-delete-marker", "x-amz-version-id", "allow"] {
+            if let Some(value) = headers.get(name) {
+                told.headers.insert(HeaderName::from_static(name), value.clone());
+            }
+        }
+        told
+    }
+
+    fn precondition() -> Self {
+        Self::new(
+            "PreconditionFailed",
+            StatusCode::PRECONDITION_FAILED,
+            "At least one of the pre-conditions you specified did not hold",
+        )
+    }
+}
+
+impl From<s3::Error> for Told {
+    fn from(error: s3::Error) -> Self {
+        match error {
+            s3::Error::NotModified { headers } => {
+                Self { headers: *headers, ..Self::new("NotModified", StatusCode::NOT_MODIFIED, "") }
+            }
+            s3::Error::NoSuchKey => {
+                Self::new("NoSuchKey", StatusCode::NOT_FOUND, "The specified key does not exist.")
+            }
+            s3::Error::PreconditionFailed(condition) => {
+                let mut told = Self::precondition();
+                told.extra.push(("Condition", condition.into()));
+                told
+            }
+            s3::Error::InvalidRange(length) => {
+                let mut told = Self::new(
+                    "InvalidRange",
+                    StatusCode::RANGE_NOT_SATISFIABLE,
+                    "The requested range is not satisfiable",
+                );
+                if let Ok(value) = HeaderValue::from_str(&format!("bytes */{length}")) {
+                    told.headers.insert(CONTENT_RANGE, value);
+                }
+                told.extra.push(("ActualObjectSize", length.to_string()));
+                told
+            }
+            s3::Error::MissingContentLength => Self::new(
+                "MissingContentLength",
+                StatusCode::LENGTH_REQUIRED,
+                "You must provide the Content-Length HTTP header.",
+            ),
+            s3::Error::EntityTooLarge(length) => {
+                let mut told =
+                    Self::bad("EntityTooLarge", "Your proposed upload exceeds the maximum allowed size");
+                told.extra.push(("ProposedSize", length.to_string()));
+                told
+            }
+            s3::Error::MalformedXml => Self::bad(
+                "MalformedXML",
+                "The XML you provided was not well-formed or did not validate against our published schema",
+            ),
+            s3::Error::InvalidArgument { name, problem } => {
+                let mut told = Self::bad("InvalidArgument", format!("{name}: {problem}."));
+                told.extra.push(("ArgumentName", name.into()));
+                told
+            }
+            s3::Error::InvalidRequest(message) => Self::bad("InvalidRequest", message),
+            s3::Error::NotImplemented(feature) => Self::not_implemented(feature),
+            s3::Error::MethodNotAllowed => Self::route(RouteError::MethodNotAllowed),
+            s3::Error::Denied(_) => Self::denied(),
+            s3::Error::Uri(error) => Self::uri(error),
+            s3::Error::Checksum(error) => Self::checksum(&error),
+            s3::Error::Body(error) => Self::body(&error),
+            s3::Error::Integrity(kind) => Self::integrity(kind),
+            s3::Error::Store(error) => Self::store(&error),
+            s3::Error::Key(KeyError::Unavailable(_)) => Self::new(
+                "ServiceUnavailable",
+                StatusCode::SERVICE_UNAVAILABLE,
+                "A key needed for this request is not available. Please try again.",
+            ),
+            s3::Error::Key(_) => Self::denied(),
+            s3::Error::Contended => Self::new(
+                "OperationAborted",
+                StatusCode::CONFLICT,
+                "A conflicting conditional operation is currently in progress against this resource. Please try again.",
+            ),
+            s3::Error::Envelope(_) | s3::Error::Entropy | s3::Error::Cipher(_) => Self::internal(),
+        }
+    }
+}
+
+/// Codes of stores that clients act on, with S3's message. `None` keeps the store's status.
+fn known(code: &str) -> Option<(Option<StatusCode>, &'static str)> {
+    let message = match code {
+        "NoSuchKey" => "The specified key does not exist.",
+        "NoSuchVersion" => "The specified version does not exist.",
+        "NoSuchBucket" => "The specified bucket does not exist",
+        "NoSuchTagSet" => "The TagSet does not exist",
+        "NoSuchLifecycleConfiguration" => "The lifecycle configuration does not exist",
+        "NoSuchBucketPolicy" => "The bucket policy does not exist",
+        "NoSuchCORSConfiguration" => "The CORS configuration does not exist",
+        "NoSuchWebsiteConfiguration" => "The specified bucket does not have a website configuration",
+        "NoSuchPublicAccessBlockConfiguration" => "The public access block configuration was not found",
+        "NoSuchObjectLockConfiguration" => "The specified object does not have an ObjectLock configuration",
+        "ObjectLockConfigurationNotFoundError" => "Object Lock configuration does not exist for this bucket",
+        "ReplicationConfigurationNotFoundError" => "The replication configuration was not found",
+        "ServerSideEncryptionConfigurationNotFoundError" => "The server side encryption configuration was not found",
+        "OwnershipControlsNotFoundError" => "The bucket ownership controls were not found",
+        "BucketAlreadyExists" => "The requested bucket name is not available. Please select a different name and try again.",
+        "BucketAlreadyOwnedByYou" => "Your previous request to create the named bucket succeeded and you already own it.",
+        "BucketNotEmpty" => "The bucket you tried to delete is not empty",
+        "InvalidBucketName" => "The specified bucket is not valid.",
+        "InvalidBucketState" => "The request is not valid for the current state of the bucket.",
+        "InvalidLocationConstraint" => "The specified location constraint is not valid.",
+        "IllegalLocationConstraintException" => "The specified location constraint is not valid for this endpoint.",
+        "InvalidStorageClass" => "The storage class you specified is not valid",
+        "InvalidObjectState" => "The operation is not valid for the object's storage class",
+        "InvalidArgument" => "Invalid Argument",
+        "InvalidRequest" => "The request is not valid.",
+        "InvalidTag" => "The tag provided was not a valid tag.",
+        "InvalidRetentionPeriod" => "The retention period is not valid.",
+        "MalformedXML" => "The XML you provided was not well-formed or did not validate against our published schema",
+        "MalformedPolicy" | "MalformedACLError" => "The document you provided was not well-formed",
+        "MetadataTooLarge" => "Your metadata headers exceed the maximum allowed metadata size",
+        "EntityTooLarge" => "Your proposed upload exceeds the maximum allowed size",
+        "KeyTooLongError" => "Your key is too long.",
+        "AccessDenied" => "Access Denied",
+        "QuotaExceeded" => "The quota of the bucket or of its owner is used up.",
+        "TooManyBuckets" => "You have attempted to create more buckets than allowed",
+        "MethodNotAllowed" => "The specified method is not allowed against this resource.",
+        "NotImplemented" => "The storage behind this gateway does not implement this functionality.",
+        "OperationAborted" | "ConditionalRequestConflict" => {
+            "A conflicting conditional operation is currently in progress against this resource. Please try again."
+        }
+        "PreconditionFailed" => "At least one of the pre-conditions you specified did not hold",
+        "SlowDown" => "Please reduce your request rate.",
+        "ServiceUnavailable" => "Service is unable to handle request.",
+        "InternalError" => "We encountered an internal error. Please try again.",
+        "RestoreAlreadyInProgress" => "Object restore is already in progress.",
+        // The gateway's own credentials or clock are wrong: nothing that the client can mend.
+        "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "RequestTimeTooSkewed" | "ExpiredToken" | "InvalidToken"
+        | "AuthorizationHeaderMalformed" => {
+            return None;
+        }
+        _ => return None,
+    };
+    Some((None, message))
+}
+
+/// A code that is safe to repeat, or nothing.
+fn plain_code(code: &str) -> Option<&str> {
+    const OURS: [&str; 6] = [
+        "InvalidAccessKeyId",
+        "SignatureDoesNotMatch",
+        "RequestTimeTooSkewed",
+        "ExpiredToken",
+        "InvalidToken",
+        "AuthorizationHeaderMalformed",
+    ];
+    (!code.is_empty()
+        && code.len() <= 64
+        && code.bytes().all(|b| b.is_ascii_alphanumeric())
+        && !OURS.contains(&code))
+    .then_some(code)
+}
+
+fn capitalised(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
+}
+
+/// The answer that carries an error.
+pub fn answer(told: &Told, method: &Method, resource: &str, request_id: &str) -> Response {
+    let mut headers = told.headers.clone();
+    if told.status == StatusCode::NOT_MODIFIED {
+        return Response { status: told.status, headers, body: pump::empty(), length: None };
+    }
+    let mut text = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error>");
+    let mut element = |name: &str, value: &str| {
+        text.push('<');
+        text.push_str(name);
+        text.push('>');
+        s3::escape_into(&mut text, value);
+        text.push_str("</");
+        text.push_str(name);
+        text.push('>');
+    };
+    element("Code", &told.code);
+    element("Message", &told.message);
+    for (name, value) in &told.extra {
+        element(name, value);
+    }
+    element("Resource", resource);
+    element("RequestId", request_id);
+    text.push_str("</Error>");
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+    if *method == Method::HEAD {
+        return Response { status: told.status, headers, body: pump::empty(), length: None };
+    }
+    let length = text.len() as u64;
+    Response { status: told.status, headers, body: pump::full(text), length: Some(length) }
+}

@@ -1,0 +1,155 @@
+//! The body of an answer, watched to its end: one log line a request, written when the last byte has
+//! gone or the transfer has broken, and the metrics that belong to it.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+
+use crate::formats::Integrity;
+use crate::pump::{BodyError, BoxBody};
+use crate::telemetry::metrics::{self, Direction, Side, StreamGuard};
+
+/// What the log says of a request.
+pub struct Outcome {
+    /// Request id.
+    pub id: String,
+    /// HTTP method.
+    pub method: http::Method,
+    /// Operation, or `-` where none was found.
+    pub operation: &'static str,
+    /// Access key, empty where none was verified.
+    pub user: String,
+    /// Bucket, if any.
+    pub bucket: String,
+    /// Key, if any.
+    pub key: String,
+    /// Client address.
+    pub peer: std::net::SocketAddr,
+    /// HTTP status.
+    pub status: u16,
+    /// S3 error code, empty where there was none.
+    pub code: String,
+    /// What went wrong, with everything the client is not told.
+    pub detail: String,
+    /// When the request's head had come.
+    pub started: Instant,
+    /// Bytes of the request's body.
+    pub bytes_in: Arc<AtomicU64>,
+}
+
+pin_project! {
+    /// A watched body.
+    pub struct Tracked {
+        #[pin]
+        inner: BoxBody,
+        note: Note,
+    }
+}
+
+struct Note {
+    outcome: Outcome,
+    sent: u64,
+    expected: Option<u64>,
+    failed: Option<String>,
+    // A body that is never asked for (HEAD, 304, empty) still counts as complete.
+    ended: bool,
+    _stream: Option<StreamGuard>,
+}
+
+impl Tracked {
+    /// Watches `inner`, which has `expected` bytes.
+    pub fn new(inner: BoxBody, expected: Option<u64>, outcome: Outcome) -> Self {
+        let stream = (outcome.operation == "GetObject").then(|| StreamGuard::new(Direction::Out));
+        let note = Note { outcome, sent: 0, expected, failed: None, ended: false, _stream: stream };
+        Self { inner, note }
+    }
+}
+
+impl Body for Tracked {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.project();
+        let polled = this.inner.poll_frame(cx);
+        match &polled {
+            Poll::Ready(Some(Ok(frame))) => {
+                let len = frame.data_ref().map_or(0, Bytes::len) as u64;
+                this.note.sent += len;
+            }
+            Poll::Ready(Some(Err(error))) => {
+                if let BodyError::Integrity(failure) = error {
+                    let kind = Integrity::from(*failure).label();
+                    metrics::integrity_failure(kind);
+                    this.note.outcome.code = "ObjectIntegrityFailure".into();
+                }
+                this.note.failed = Some(error.to_string());
+            }
+            Poll::Ready(None) => this.note.ended = true,
+            Poll::Pending => {}
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+impl Drop for Note {
+    fn drop(&mut self) {
+        let outcome = &self.outcome;
+        let elapsed = outcome.started.elapsed();
+        let bytes_in = outcome.bytes_in.load(Ordering::Relaxed);
+        metrics::request(outcome.operation, outcome.status, elapsed);
+        metrics::bytes(Side::Client, Direction::In, bytes_in);
+        metrics::bytes(Side::Client, Direction::Out, self.sent);
+        let complete = self.failed.is_none() && (self.ended || self.expected.is_none_or(|n| n == self.sent));
+        let transfer = match (&self.failed, complete) {
+            (Some(_), _) => "broken",
+            (None, true) => "complete",
+            (None, false) => "abandoned",
+        };
+        let detail = self.failed.as_deref().unwrap_or(&outcome.detail);
+        let milliseconds = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+        macro_rules! line {
+            ($level:ident) => {
+                tracing::$level!(
+                    target: "sealgate::access",
+                    request_id = outcome.id,
+                    peer = %outcome.peer,
+                    user = outcome.user,
+                    method = %outcome.method,
+                    operation = outcome.operation,
+                    bucket = outcome.bucket,
+                    key = ?outcome.key,
+                    status = outcome.status,
+                    code = outcome.code,
+                    bytes_in,
+                    bytes_out = self.sent,
+                    milliseconds,
+                    transfer,
+                    detail,
+                    "request"
+                )
+            };
+        }
+        if outcome.code == "ObjectIntegrityFailure" {
+            line!(error);
+        } else if self.failed.is_some() || outcome.status >= 500 {
+            line!(warn);
+        } else {
+            line!(info);
+        }
+    }
+}

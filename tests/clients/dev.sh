@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# `sealgate dev` in a temporary folder, and all of run.sh through it. Environment: as run.sh, but for S3_*; and
+# SEALGATE_BIN, by default the one in target/.
+. "$(dirname "$0")/gateway.sh"
+finish() {
+  status=$?
+  stop_gateways
+  [ "$status" = 0 ] || { echo "# the gateway's last lines:"; tail -n 30 "$T/dev.log" 2>/dev/null | cut -c1-400; }
+  rm -rf "$T"
+  exit "$status"
+}
+trap finish EXIT
+
+port=$(free_port)
+background "$T/dev.log" "$BIN" dev --data "$T/data" --listen "127.0.0.1:$port" --json "$T/dev.json"
+wait_for "http://127.0.0.1:$port/" "${PIDS[0]}" "$T/dev.log"
+for _ in $(seq 100); do
+  [ ! -s "$T/dev.json" ] || break
+  sleep 0.1
+done
+field() { python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))[sys.argv[2]])' "$T/dev.json" "$1"; }
+S3_ENDPOINT=$(field endpoint)
+S3_REGION=$(field region)
+S3_ACCESS=$(field access_key)
+S3_SECRET=$(field secret_key)
+export S3_ENDPOINT S3_REGION S3_ACCESS S3_SECRET
+
+status=0
+# What lies in the folder shows nothing of what was put in.
+mkdir "$T/raw"
+"$VENV/bin/python3" "$HERE/raw.py" write raw-check "$T/raw"
+if grep -rqF 'this-is-plaintext' "$T/data"; then
+  echo "not ok raw: the data folder shows plaintext"
+  status=1
+else
+  echo "ok raw: the data folder shows no plaintext"
+fi
+"$VENV/bin/python3" "$HERE/raw.py" remove raw-check
+
+bash "$HERE/run.sh" || status=$?
+exit "$status"

@@ -1,0 +1,132 @@
+#!/usr/bin/env bash
+# The gateway in front of stores that others wrote, and all of run.sh through it.
+#
+#   STORES_TO_TEST   which of: ceph garage (both)
+#   SHARED           where stores/ceph.sh and stores/garage.sh are (../shared)
+#   SEALGATE_BIN     the gateway, by default the one in target/
+#   GARAGE_BIN       Garage, which Debian does not have: without it that store is skipped
+#   REQUIRE=1        a store that cannot be started is a failure, not skipped
+#
+# Ceph comes from Debian: scripts/apt-install.sh ceph-mon ceph-mgr ceph-osd radosgw ceph-common
+. "$(dirname "$0")/gateway.sh"
+SHARED=${SHARED:-$ROOT/../shared}
+export STORES=$T/stores
+started=()
+finish() {
+  status=$?
+  stop_gateways
+  for script in "${started[@]}"; do "$script" stop || true; done
+  rm -rf "$T"
+  exit "$status"
+}
+trap finish EXIT
+failed=0
+
+skip() {
+  echo "skip $1: $2"
+  [ "${REQUIRE:-0}" = 0 ] || failed=1
+}
+
+# available NAME: whether the store can be started; says why not
+available() {
+  local script=$SHARED/stores/$1.sh tool
+  [ -x "$script" ] || { skip "$1" "$script is not there" && return 1; }
+  if [ "$1" = ceph ] && [ -z "${CEPH_ROOT:-}" ]; then
+    for tool in monmaptool ceph-mon ceph-mgr ceph-osd radosgw radosgw-admin; do
+      command -v "$tool" >"$T/answer" || { skip "$1" "$tool is not installed" && return 1; }
+    done
+  fi
+  if [ "$1" = garage ] && [ ! -x "${GARAGE_BIN:-}" ]; then
+    skip "$1" "GARAGE_BIN does not name Garage" && return 1
+  fi
+}
+
+# through NAME LACKS: starts the store and the gateway, and runs everything. It is called where set -e is off.
+through() {
+  local name=$1 lacks=$2 script=$SHARED/stores/$1.sh dir=$T/$1 port admin size bucket
+  echo "# $name"
+  mkdir -p "$dir/raw" "$STORES"
+  started+=("$script")
+  "$script" start >"$dir/start.log" 2>&1 || {
+    tail -n 20 "$dir/start.log"
+    echo "not ok $name: the store did not start"
+    return 1
+  }
+  local S3_ENDPOINT S3_ACCESS S3_SECRET S3_REGION
+  # shellcheck disable=SC1090
+  . <(grep '^S3_' "$STORES/$name/env")
+  export STORE_ENDPOINT=$S3_ENDPOINT STORE_ACCESS=$S3_ACCESS STORE_SECRET=$S3_SECRET STORE_REGION=$S3_REGION
+
+  sealgate keygen --out "$dir/main.key" || {
+    echo "not ok $name: keygen failed"
+    return 1
+  }
+  port=$(free_port) admin=$(free_port)
+  cat >"$dir/sealgate.yaml" <<C
+server: {listen: "127.0.0.1:$port", admin_listen: "127.0.0.1:$admin"}
+store:
+  endpoint: "$STORE_ENDPOINT"
+  region: "$STORE_REGION"
+  access_key: "$STORE_ACCESS"
+  secret_key: "$STORE_SECRET"
+  addressing: path
+keyring:
+  current: main
+  keys:
+    - {id: main, kind: local, file: "$dir/main.key"}
+users:
+  - {access_key: tester, secret_key: "tester-secret-$port", rules: [{buckets: ["*"], actions: [read, write, list, delete, overwrite, admin]}]}
+C
+  sealgate config check --config "$dir/sealgate.yaml" || {
+    echo "not ok $name: the configuration is refused"
+    return 1
+  }
+  sealgate check-store --config "$dir/sealgate.yaml" || true
+  background "$dir/gateway.log" "$BIN" serve --config "$dir/sealgate.yaml"
+  wait_for "http://127.0.0.1:$port/" "${PIDS[-1]}" "$dir/gateway.log" || {
+    echo "not ok $name: the gateway did not start"
+    return 1
+  }
+  export S3_ENDPOINT=http://127.0.0.1:$port S3_ACCESS=tester S3_SECRET=tester-secret-$port S3_REGION=$STORE_REGION
+
+  local result=0
+  bucket=raw-check-$port
+  "$VENV/bin/python3" "$HERE/raw.py" write "$bucket" "$dir/raw" || {
+    echo "not ok $name: objects cannot be written"
+    return 1
+  }
+  if "$VENV/bin/python3" "$HERE/raw.py" read "$bucket" "$dir/raw"; then
+    echo "ok $name: raw reads show no plaintext"
+    for sealed in "$dir"/raw/*.sealed; do
+      size=$(basename "$sealed" .sealed)
+      if sealgate open "$sealed" --keyring "$dir/sealgate.yaml" >"$dir/raw/$size.opened" 2>"$dir/open.log" &&
+        cmp "$dir/raw/$size.opened" "$dir/raw/$size.plain"; then
+        echo "ok $name: sealgate open of a raw object of $size bytes"
+      else
+        echo "not ok $name: sealgate open of a raw object of $size bytes: $(tail -n 3 "$dir/open.log")"
+        result=1
+      fi
+    done
+  else
+    echo "not ok $name: raw reads show no plaintext"
+    result=1
+  fi
+  "$VENV/bin/python3" "$HERE/raw.py" remove "$bucket" || result=1
+
+  S3_LACKS=$lacks bash "$HERE/run.sh" || result=1
+  [ "$result" = 0 ] || { echo "# the gateway's last lines:" && tail -n 30 "$dir/gateway.log" | cut -c1-400; }
+  stop_gateways
+  "$script" stop
+  return "$result"
+}
+
+for store in ${STORES_TO_TEST:-ceph garage}; do
+  available "$store" || continue
+  case $store in
+    ceph) if [ -n "${CEPH_ROOT:-}" ]; then lacks=""; else lacks="if-match"; fi ;; # Ceph 16 has it, and broken
+    garage) lacks="if-match if-none-match versions hard-keys" ;;
+    *) lacks="" ;;
+  esac
+  through "$store" "$lacks" || failed=1
+done
+exit "$failed"
