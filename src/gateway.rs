@@ -5,12 +5,15 @@
 //! head → auth::verify → s3::route → policy::permit → body verification → s3::Service → answer
 //! ```
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use http::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderName, HeaderValue, SERVER, TRANSFER_ENCODING};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, HeaderValue, SERVER, TRANSFER_ENCODING,
+};
 use http::{HeaderMap, Request};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -21,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, Readiness};
 use crate::aead::Engine;
-use crate::auth::{self, AuthError, Payload, RequestHead, Secret, Signer};
+use crate::auth::{self, AuthError, Payload, RequestHead, Signer};
 use crate::config::{self, Config, EtagKind, KeyKind, PlaintextObjects, UserMetadata};
 use crate::keys::{KeyEncryptionKey, KeyId, Keyring, KeyringError, LocalKey};
 use crate::policy::{Policy, PolicyError, UserHandle};
@@ -69,9 +72,8 @@ pub enum StartError {
 pub struct Gateway {
     service: Service,
     policy: Policy,
-    client: Arc<Client>,
     own: Store,
-    region: String,
+    stores: HashMap<String, Store>,
     domains: Vec<String>,
     limits: auth::Limits,
     body_idle: Duration,
@@ -79,7 +81,9 @@ pub struct Gateway {
 
 /// Seconds since 1970.
 pub fn now() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(i64::MAX))
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(i64::MAX))
 }
 
 /// Fills a buffer from the operating system's generator.
@@ -97,10 +101,23 @@ pub fn keyring(section: &config::Keyring) -> Result<Keyring, StartError> {
     for key in &section.keys {
         let version = std::num::NonZeroU32::new(key.version).unwrap_or(std::num::NonZeroU32::MIN);
         match &key.kind {
-            KeyKind::Local(secret) => keys.push(Arc::new(LocalKey::new(id(&key.id)?, version, secret.expose()))),
+            KeyKind::Local(secret) => keys.push(Arc::new(LocalKey::new(
+                id(&key.id)?,
+                version,
+                secret.expose(),
+            ))),
         }
     }
     Ok(Keyring::new(keys, id(&section.current)?)?)
+}
+
+/// The store of a configuration, with its own credentials. Opens no connection.
+///
+/// # Errors
+/// [`StartError`].
+pub fn store(section: &config::Store) -> Result<Store, StartError> {
+    let client = Arc::new(Client::new(client_options(section)?)?);
+    Ok(client.with(Arc::new(signer(&section.credentials, &section.region))))
 }
 
 impl Gateway {
@@ -110,7 +127,19 @@ impl Gateway {
     /// [`StartError`].
     pub fn new(config: &Config) -> Result<Self, StartError> {
         let client = Arc::new(Client::new(client_options(&config.store)?)?);
-        let own = client.with(Arc::new(signer(&config.store.credentials, &config.store.region)));
+        let own = client.with(Arc::new(signer(
+            &config.store.credentials,
+            &config.store.region,
+        )));
+        let stores = config
+            .users
+            .iter()
+            .filter_map(|user| {
+                let credentials = user.store_credentials.as_ref()?;
+                let signer = Arc::new(signer(credentials, &config.store.region));
+                Some((user.access_key.clone(), client.with(signer)))
+            })
+            .collect();
         let buckets = config.buckets.clone();
         let settings = move |bucket: &str| Arc::new(bucket_settings(&buckets.of(bucket)));
         Ok(Self {
@@ -120,12 +149,12 @@ impl Gateway {
                 settings: Box::new(settings),
                 facts: s3::Facts::new(config.cache.entries),
                 list_concurrency: config.limits.list_concurrency,
+                max_document: usize::try_from(config.limits.max_xml_body).unwrap_or(usize::MAX),
                 entropy,
             },
             policy: config.policy()?,
-            client,
             own,
-            region: config.store.region.clone(),
+            stores,
             domains: config.server.domains.clone(),
             limits: auth::Limits::default(),
             body_idle: config.server.idle_timeout,
@@ -142,11 +171,10 @@ impl Gateway {
         &self.service
     }
 
+    /// The store with this user's own credentials, where there are some.
     fn store_for(&self, user: &UserHandle) -> Store {
-        match &user.store_credentials {
-            Some(credentials) => self.client.with(Arc::new(signer(credentials, &self.region))),
-            None => self.own.clone(),
-        }
+        let own = self.stores.get(&user.access_key);
+        own.unwrap_or(&self.own).clone()
     }
 
     /// Answers one request.
@@ -172,6 +200,7 @@ impl Gateway {
         };
         let resource = request.uri().path().to_owned();
         let unread = http_body::Body::size_hint(request.body()).exact() != Some(0);
+        let expects = request.headers().contains_key(EXPECT);
         let answer = match self.answer(request, &signals, &mut outcome).await {
             Ok(answer) => answer,
             Err(told) => {
@@ -179,7 +208,16 @@ impl Gateway {
                     signals.linger();
                 }
                 outcome.code.clone_from(&told.code);
-                wire::error::answer(&told, &outcome.method, &resource, &outcome.id)
+                let mut answer =
+                    wire::error::answer(&told, &outcome.method, &resource, &outcome.id);
+                // A client that got this instead of `100 Continue` may or may not send its body now, and
+                // some go on with the next request: what follows on this connection means nothing.
+                if unread && expects {
+                    answer
+                        .headers
+                        .insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                answer
             }
         };
         respond(answer, outcome)
@@ -190,39 +228,57 @@ impl Gateway {
         request: Request<Incoming>,
         signals: &Signals,
         outcome: &mut Outcome,
-    ) -> Result<Response, Told> {
+    ) -> Result<Response, Box<Told>> {
         let (head, body) = request.into_parts();
         let headers = head.headers;
         let (raw_path, raw_query) = (head.uri.path(), head.uri.query().unwrap_or_default());
         let host = headers.get(HOST).and_then(|host| host.to_str().ok());
 
         // Who asks.
-        let signed = RequestHead { method: &head.method, raw_path, raw_query, headers: &headers };
-        let secret = |access_key: &str| self.policy.user(access_key).map(|user| Secret::new(user.secret_key.expose()));
+        let signed = RequestHead {
+            method: &head.method,
+            raw_path,
+            raw_query,
+            headers: &headers,
+        };
+        let secret = |access_key: &str| {
+            self.policy
+                .user(access_key)
+                .map(|user| user.secret_key.clone())
+        };
         let verified = auth::verify(&signed, secret, now(), &self.limits).map_err(|error| {
             metrics::auth_failure(auth_label(&error));
             outcome.detail = error.to_string();
-            if let AuthError::InvalidAccessKeyId { access_key } | AuthError::SignatureDoesNotMatch { access_key } =
-                &error
+            if let AuthError::InvalidAccessKeyId { access_key }
+            | AuthError::SignatureDoesNotMatch { access_key } = &error
             {
                 outcome.detail = format!("{error} (claimed access key {access_key:?})");
             }
-            Told::auth(&error)
+            Box::new(Told::auth(&error))
         })?;
         outcome.user = verified.access_key().to_owned();
         let Some(user) = self.policy.user(verified.access_key()).cloned() else {
-            return Err(Told::auth(&AuthError::Anonymous));
+            return Err(Told::auth(&AuthError::Anonymous).into());
         };
 
         // What for, and whether that is allowed.
-        let target = Target::parse(raw_path, host, &self.domains).map_err(Told::uri)?;
-        target.bucket().unwrap_or_default().clone_into(&mut outcome.bucket);
-        target.key().unwrap_or_default().clone_into(&mut outcome.key);
-        let query = Query::parse(raw_query).map_err(Told::uri)?;
-        let endpoint = s3::route(&head.method, &target, &query, &headers).map_err(Told::route)?;
+        let target = Target::parse(raw_path, host, &self.domains).map_err(boxed(Told::uri))?;
+        target
+            .bucket()
+            .unwrap_or_default()
+            .clone_into(&mut outcome.bucket);
+        target
+            .key()
+            .unwrap_or_default()
+            .clone_into(&mut outcome.key);
+        let query = Query::parse(raw_query).map_err(boxed(Told::uri))?;
+        let endpoint = s3::route(&head.method, &target, &query, &headers).map_err(boxed(Told::route))?;
         outcome.operation = endpoint.kind.name();
         let needs = s3::needs(&endpoint, &head.method, &query, &headers);
-        let permit = self.policy.permit(&user, needs).map_err(|denied| self.told(denied.into(), outcome))?;
+        let permit = self
+            .policy
+            .permit(&user, needs)
+            .map_err(|denied| self.told(denied.into(), outcome))?;
 
         // With which body. Nothing of it has been read yet: an early error never asks the client for it.
         let payload = verified.into_payload();
@@ -231,31 +287,55 @@ impl Gateway {
             Payload::Signed(hash) => Some(*hash),
             _ => None,
         };
-        let expected = Expected::from_headers(&headers, payload_sha256).map_err(|error| Told::checksum(&error))?;
+        let expected = Expected::from_headers(&headers, payload_sha256)
+            .map_err(|error| Box::new(Told::checksum(&error)))?;
         let wants_md5 = endpoint.kind == Kind::PutObject
             && (self.service.settings)(&endpoint.bucket).etag == EtagMode::Md5;
         let decoder = match payload {
-            Payload::Chunked { signed, trailer } => Some(Decoder::new(signed, trailer, length.unwrap_or_default())),
+            Payload::Chunked { signed, trailer } => {
+                Some(Decoder::new(signed, trailer, length.unwrap_or_default()))
+            }
             _ => None,
         };
         let raw = ClientBody::new(body, outcome.bytes_in.clone());
         let raw = IdleLimit::new(raw, self.body_idle, || BodyError::ClientStalled);
         let hashes = expected.hashes(wants_md5, None);
-        let verification = Verification { decoder, hashes, expected: expected.clone(), length };
+        let verification = Verification {
+            decoder,
+            hashes,
+            expected: expected.clone(),
+            length,
+        };
         let body = VerifyBody::new(raw, verification);
         let finished = body.finished();
-        let body = s3::Body { stream: body.boxed(), length, finished, expected };
+        let body = s3::Body {
+            stream: body.boxed(),
+            length,
+            finished,
+            expected,
+        };
 
         if headers.contains_key(EXPECT) && headers.get(CONTENT_LENGTH).is_some_and(|n| n == "0") {
             signals.send_interim();
         }
         let store = self.store_for(&user);
-        let call = Call { permit, endpoint, method: head.method, query, headers, body, store };
-        self.service.call(call).await.map_err(|error| self.told(error, outcome))
+        let call = Call {
+            permit,
+            endpoint,
+            method: head.method,
+            query,
+            headers,
+            body,
+            store,
+        };
+        self.service
+            .call(call)
+            .await
+            .map_err(|error| self.told(error, outcome))
     }
 
     /// Counts and notes an operation's failure, and puts it into S3's words.
-    fn told(&self, error: s3::Error, outcome: &mut Outcome) -> Told {
+    fn told(&self, error: s3::Error, outcome: &mut Outcome) -> Box<Told> {
         outcome.detail = error.to_string();
         match &error {
             s3::Error::Integrity(kind) => metrics::integrity_failure(kind.label()),
@@ -268,18 +348,32 @@ impl Gateway {
             }
             _ => {}
         }
-        Told::from(error)
+        Box::new(Told::from(error))
     }
 }
 
+/// An answer on the heap: it is large, and rare.
+fn boxed<E>(make: impl Fn(E) -> Told) -> impl Fn(E) -> Box<Told> {
+    move |error| Box::new(make(error))
+}
+
 /// Declared plaintext length of a body; `None` where the client gave none.
-fn body_length(headers: &HeaderMap, payload: &Payload) -> Result<Option<u64>, Told> {
+fn body_length(headers: &HeaderMap, payload: &Payload) -> Result<Option<u64>, Box<Told>> {
     if let Payload::Chunked { .. } = payload {
-        return aws_chunked::decoded_content_length(headers).map(Some).map_err(|error| Told::chunked(&error));
+        return aws_chunked::decoded_content_length(headers)
+            .map(Some)
+            .map_err(|error| Box::new(Told::chunked(&error)));
     }
-    let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()).and_then(|text| text.parse().ok());
+    let length = headers
+        .get(CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|text| text.parse().ok());
     // Neither header means no body at all, which an upload may not leave open.
-    Ok(if headers.contains_key(TRANSFER_ENCODING) { None } else { length })
+    Ok(if headers.contains_key(TRANSFER_ENCODING) {
+        None
+    } else {
+        length
+    })
 }
 
 fn auth_label(error: &AuthError) -> &'static str {
@@ -287,7 +381,9 @@ fn auth_label(error: &AuthError) -> &'static str {
         AuthError::Anonymous => "anonymous",
         AuthError::InvalidAccessKeyId { .. } => "unknown_access_key",
         AuthError::SignatureDoesNotMatch { .. } => "signature",
-        AuthError::TimeTooSkewed { .. } | AuthError::NotYetValid | AuthError::Expired { .. } => "time",
+        AuthError::TimeTooSkewed { .. } | AuthError::NotYetValid | AuthError::Expired { .. } => {
+            "time"
+        }
         AuthError::UnsignedHeader(_) | AuthError::MissingSignedHeader(_) => "unsigned_header",
         _ => "malformed",
     }
@@ -297,14 +393,21 @@ fn auth_label(error: &AuthError) -> &'static str {
 fn request_id() -> String {
     let mut bytes = [0u8; 8];
     if !entropy(&mut bytes) {
-        bytes = Instant::now().elapsed().as_nanos().to_be_bytes()[8..].try_into().unwrap_or_default();
+        bytes = Instant::now().elapsed().as_nanos().to_be_bytes()[8..]
+            .try_into()
+            .unwrap_or_default();
     }
     format!("{:016X}", u64::from_be_bytes(bytes))
 }
 
 /// Puts an answer on the wire.
 fn respond(answer: Response, mut outcome: Outcome) -> http::Response<Tracked> {
-    let Response { status, mut headers, body, length } = answer;
+    let Response {
+        status,
+        mut headers,
+        body,
+        length,
+    } = answer;
     outcome.status = status.as_u16();
     if let Some(length) = length
         && status != http::StatusCode::NO_CONTENT
@@ -322,7 +425,11 @@ fn respond(answer: Response, mut outcome: Outcome) -> http::Response<Tracked> {
 }
 
 fn signer(credentials: &config::StoreCredentials, region: &str) -> Signer {
-    Signer::new(credentials.access_key.clone(), Secret::new(credentials.secret_key.expose()), region)
+    Signer::new(
+        credentials.access_key.clone(),
+        credentials.secret_key.clone(),
+        region,
+    )
 }
 
 fn bucket_settings(settings: &config::BucketSettings) -> BucketSettings {
@@ -335,16 +442,26 @@ fn bucket_settings(settings: &config::BucketSettings) -> BucketSettings {
             EtagKind::Md5 => EtagMode::Md5,
             EtagKind::Opaque => EtagMode::Opaque,
         },
-        recipients: settings.recipients.iter().filter_map(|id| KeyId::new(id).ok()).collect(),
+        recipients: settings
+            .recipients
+            .iter()
+            .filter_map(|id| KeyId::new(id).ok())
+            .collect(),
         bound_as: settings.bound_as.clone(),
         bind_metadata: settings.metadata == UserMetadata::Bound,
     }
 }
 
 fn client_options(store: &config::Store) -> Result<store::Options, StartError> {
-    let endpoint = format!("{}://{}", store.endpoint.scheme(), store.endpoint.authority());
+    let endpoint = format!(
+        "{}://{}",
+        store.endpoint.scheme(),
+        store.endpoint.authority()
+    );
     Ok(store::Options {
-        endpoint: endpoint.parse().map_err(|_| StoreError::Request("endpoint is no URL".into()))?,
+        endpoint: endpoint
+            .parse()
+            .map_err(|_| StoreError::Request("endpoint is no URL".into()))?,
         addressing: match store.addressing {
             config::Addressing::Path => Addressing::Path,
             config::Addressing::Virtual => Addressing::Virtual,
@@ -375,7 +492,9 @@ impl Listeners {
     /// [`StartError::Listen`].
     pub async fn bind(server: &config::Server) -> Result<Self, StartError> {
         let bind = async |address: SocketAddr| {
-            TcpListener::bind(address).await.map_err(|error| StartError::Listen(address, error))
+            TcpListener::bind(address)
+                .await
+                .map_err(|error| StartError::Listen(address, error))
         };
         let s3 = bind(server.listen).await?;
         let admin = match server.admin_listen {
@@ -390,7 +509,11 @@ impl Listeners {
 ///
 /// # Errors
 /// [`StartError`].
-pub async fn run(config: &Config, listeners: Listeners, stop: CancellationToken) -> Result<(), StartError> {
+pub async fn run(
+    config: &Config,
+    listeners: Listeners,
+    stop: CancellationToken,
+) -> Result<(), StartError> {
     let gateway = Arc::new(Gateway::new(config)?);
     let acceptor = match &config.server.tls {
         Some(tls) => Some(wire::tls(&tls.cert_file, &tls.key_file).map_err(StartError::Tls)?),
@@ -400,10 +523,20 @@ pub async fn run(config: &Config, listeners: Listeners, stop: CancellationToken)
     let background = CancellationToken::new();
     let _upkeep = metrics.spawn_upkeep(background.clone());
     let (readiness, ready) = watch::channel(Readiness::Starting);
-    let probe = tokio::spawn(probe(gateway.own.clone(), readiness, stop.clone(), background.clone()));
-    let admin = listeners
-        .admin
-        .map(|listener| tokio::spawn(admin::serve(listener, ready, Some(metrics), background.clone())));
+    let probe = tokio::spawn(probe(
+        gateway.own.clone(),
+        readiness,
+        stop.clone(),
+        background.clone(),
+    ));
+    let admin = listeners.admin.map(|listener| {
+        tokio::spawn(admin::serve(
+            listener,
+            ready,
+            Some(metrics),
+            background.clone(),
+        ))
+    });
 
     let limits = wire::Limits {
         max_connections: config.server.max_connections,

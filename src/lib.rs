@@ -44,6 +44,8 @@ pub mod pump;
 #[cfg(feature = "gateway")]
 pub mod s3;
 #[cfg(feature = "gateway")]
+pub mod secret;
+#[cfg(feature = "gateway")]
 pub mod store;
 #[cfg(feature = "gateway")]
 pub mod telemetry;

@@ -18,36 +18,9 @@ pub mod chunk;
 pub mod sign;
 pub mod verify;
 
-use std::fmt;
-use std::sync::Arc;
-
-use zeroize::Zeroizing;
-
 pub use canonical::{Scope, SigningKey};
 pub use chunk::{ChunkSigner, ChunkVerifier};
 pub use sign::{SignError, Signed, Signer};
+pub use crate::secret::Secret;
 pub use verify::{AuthError, Limits, Payload, RequestHead, Verified, verify};
 
-/// A secret access key. Clones share one copy, wiped when the last is dropped.
-#[derive(Clone)]
-pub struct Secret(Arc<Zeroizing<String>>);
-
-impl Secret {
-    /// Takes a secret over.
-    #[must_use]
-    pub fn new(secret: impl Into<String>) -> Self {
-        Self(Arc::new(Zeroizing::new(secret.into())))
-    }
-
-    /// The secret itself.
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        self.0.as_str()
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(..)")
-    }
-}

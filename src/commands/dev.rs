@@ -18,7 +18,11 @@ use crate::telemetry::logging;
 
 /// Runs until a signal says stop.
 pub async fn dev(arguments: Dev) -> Result<(), CommandError> {
-    logging::start(LogLevel::Info, LogFormat::Human, super::variable("SEALGATE_LOG").as_deref())?;
+    logging::start(
+        LogLevel::Info,
+        LogFormat::Human,
+        super::variable("SEALGATE_LOG").as_deref(),
+    )?;
     let data = &arguments.data;
     fs::DirBuilder::new()
         .recursive(true)
@@ -29,7 +33,9 @@ pub async fn dev(arguments: Dev) -> Result<(), CommandError> {
     if !key_file.exists() {
         files::write_new_key(&key_file)?;
     }
-    let access_key = kept(&data.join("access-key"), || Ok(format!("SG{}", letters(18)?)))?;
+    let access_key = kept(&data.join("access-key"), || {
+        Ok(format!("SG{}", letters(18)?))
+    })?;
     let secret_key = kept(&data.join("secret-key"), || letters(40))?;
     // The store's own credentials live as long as the process.
     let (store_access, store_secret) = (letters(20)?, letters(40)?);
@@ -53,7 +59,9 @@ pub async fn dev(arguments: Dev) -> Result<(), CommandError> {
         "users": [{"access_key": access_key, "secret_key": secret_key, "allowed_buckets": ["*"]}],
     });
     // JSON is YAML; `$` in a value would be taken for a variable, and none of these has one.
-    let config = Config::load(&Sources::new(&|_| None, &crate::config::read_file).with_text("dev", text.to_string()))?;
+    let config = Config::load(
+        &Sources::new(&|_| None, &crate::config::read_file).with_text("dev", text.to_string()),
+    )?;
     let mut config = config.config;
     config.server.admin_listen = arguments.admin_listen;
     let listeners = Listeners::bind(&config.server).await?;
@@ -83,11 +91,16 @@ fn absolute(path: &Path) -> Result<std::path::PathBuf, CommandError> {
 }
 
 /// The content of a file, made on the first start.
-fn kept(path: &Path, make: impl FnOnce() -> Result<String, CommandError>) -> Result<String, CommandError> {
+fn kept(
+    path: &Path,
+    make: impl FnOnce() -> Result<String, CommandError>,
+) -> Result<String, CommandError> {
     let failed = &super::file_error(path);
     match fs::read_to_string(path) {
         Ok(text) if !text.trim().is_empty() => Ok(text.trim().to_owned()),
-        Ok(_) => Err(failed(std::io::Error::other("the file is empty; delete it to have a new one made"))),
+        Ok(_) => Err(failed(std::io::Error::other(
+            "the file is empty; delete it to have a new one made",
+        ))),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let text = make()?;
             write_private(path, &format!("{text}\n")).map_err(failed)?;
@@ -105,7 +118,12 @@ fn letters(count: usize) -> Result<String, CommandError> {
         if !gateway::entropy(&mut bytes) {
             return Err(CommandError::Entropy);
         }
-        text.extend(BASE64_URL_SAFE_NO_PAD.encode(bytes).chars().filter(char::is_ascii_alphanumeric));
+        text.extend(
+            BASE64_URL_SAFE_NO_PAD
+                .encode(bytes)
+                .chars()
+                .filter(char::is_ascii_alphanumeric),
+        );
     }
     text.truncate(count);
     Ok(text)
@@ -116,7 +134,12 @@ fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
     let mut name = path.as_os_str().to_owned();
     name.push(".tmp");
     let temporary = std::path::PathBuf::from(name);
-    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&temporary)?;
     file.set_permissions(fs::Permissions::from_mode(0o600))?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;

@@ -13,7 +13,7 @@ use crate::config::cli::{Inspect, Keygen, Open};
 use crate::config::{self, KeyBytes};
 use crate::formats::offline;
 use crate::gateway::{self, StartError};
-use crate::keys::{KeyEncryptionKey, KeyId, Keyring, LocalKey};
+use crate::keys::{KeyEncryptionKey, KeyId, Keyring, LocalKey, generate_key_file};
 
 /// A new key as text.
 fn new_key() -> Result<Zeroizing<String>, CommandError> {
@@ -21,15 +21,22 @@ fn new_key() -> Result<Zeroizing<String>, CommandError> {
     if !gateway::entropy(&mut bytes[..]) {
         return Err(CommandError::Entropy);
     }
-    Ok(KeyBytes::new(bytes).encode())
+    Ok(generate_key_file(&bytes))
 }
 
 /// Writes a new key to a file that must not exist.
 pub fn write_new_key(path: &Path) -> Result<(), CommandError> {
     let failed = &super::file_error(path);
     let key = new_key()?;
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
-    file.write_all(key.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(failed)?;
+    file.write_all(key.as_bytes())
+        .and_then(|()| file.sync_all())
+        .map_err(failed)
 }
 
 /// `sealgate keygen`.
@@ -50,7 +57,9 @@ pub fn keygen(arguments: &Keygen) -> Result<(), CommandError> {
 pub fn inspect(arguments: &Inspect) -> Result<(), CommandError> {
     let path = &arguments.object;
     let file = fs::File::open(path).map_err(super::file_error(path))?;
-    let found = offline::inspect(file).map_err(super::about(path, |path, error| CommandError::Object { path, error }))?;
+    let found = offline::inspect(file).map_err(super::about(path, |path, error| {
+        CommandError::Object { path, error }
+    }))?;
     println!("{found}");
     Ok(())
 }
@@ -72,11 +81,18 @@ pub fn open(arguments: &Open) -> Result<(), CommandError> {
             let mut name = target.as_os_str().to_owned();
             name.push(".part");
             let temporary = std::path::PathBuf::from(name);
-            let mut file =
-                fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary).map_err(refused)?;
+            let mut file = fs::OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(&temporary)
+                .map_err(refused)?;
             let opened = futures::executor::block_on(offline::open(object, &keyring, &mut file));
             let done = match opened {
-                Ok(_) => file.sync_all().and_then(|()| fs::rename(&temporary, target)).map_err(refused),
+                Ok(_) => file
+                    .sync_all()
+                    .and_then(|()| fs::rename(&temporary, target))
+                    .map_err(refused),
                 Err(error) => Err(failed(error)),
             };
             if done.is_err() {
@@ -96,8 +112,14 @@ fn keyring(arguments: &Open) -> Result<Keyring, CommandError> {
         return Ok(gateway::keyring(&loaded.config)?);
     };
     let content = config::read_file(path).map_err(super::file_error(path))?;
-    let key = KeyBytes::parse(&content).map_err(super::about(path, |path, error| CommandError::KeyFile { path, error }))?;
+    let key = KeyBytes::parse(&content).map_err(super::about(path, |path, error| {
+        CommandError::KeyFile { path, error }
+    }))?;
     let id = KeyId::new(id).map_err(|_| StartError::KeyId(id.clone()))?;
-    let key: Arc<dyn KeyEncryptionKey> = Arc::new(LocalKey::new(id.clone(), arguments.key_version, key.expose()));
+    let key: Arc<dyn KeyEncryptionKey> = Arc::new(LocalKey::new(
+        id.clone(),
+        arguments.key_version,
+        key.expose(),
+    ));
     Ok(Keyring::new([key], id).map_err(StartError::Keyring)?)
 }

@@ -1,6 +1,6 @@
 //! What each command does. The command line itself is [`crate::config::cli`].
 
-mod check_store;
+pub mod check_store;
 #[cfg(feature = "embedded")]
 mod dev;
 mod files;
@@ -48,7 +48,7 @@ pub enum CommandError {
         /// Which file.
         path: PathBuf,
         /// What is wrong with it.
-        error: crate::config::KeyBytesError,
+        error: crate::keys::KeyFileError,
     },
     /// An object did not open.
     #[error("{}: {error}", path.display())]
@@ -70,7 +70,10 @@ pub enum CommandError {
 }
 
 /// Says which file an error is about.
-fn about<E>(path: &std::path::Path, make: impl Fn(PathBuf, E) -> CommandError) -> impl Fn(E) -> CommandError {
+fn about<E>(
+    path: &std::path::Path,
+    make: impl Fn(PathBuf, E) -> CommandError,
+) -> impl Fn(E) -> CommandError {
     let path = path.to_owned();
     move |error| make(path.clone(), error)
 }

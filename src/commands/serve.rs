@@ -9,14 +9,20 @@ use crate::telemetry::logging;
 
 /// The runtime that every serving command uses.
 pub fn runtime() -> Result<tokio::runtime::Runtime, CommandError> {
-    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+    Ok(tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?)
 }
 
 /// Serves until a signal says stop.
 pub async fn serve(arguments: Serve) -> Result<(), CommandError> {
     let loaded = super::load(&arguments.config.path, arguments.flags.overrides())?;
     let config = loaded.config;
-    logging::start(config.logging.level, config.logging.format, super::variable("SEALGATE_LOG").as_deref())?;
+    logging::start(
+        config.logging.level,
+        config.logging.format,
+        super::variable("SEALGATE_LOG").as_deref(),
+    )?;
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }

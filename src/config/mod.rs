@@ -29,7 +29,7 @@ use std::time::Duration;
 pub use crate::policy::{Action, Pattern, Rule, Secret, StoreCredentials, User};
 pub use crate::telemetry::{LogFormat, LogLevel};
 pub use error::{ConfigError, Finding, Origin};
-pub use key_file::{KeyBytes, KeyBytesError};
+pub use key_file::KeyBytes;
 pub use load::{Loaded, Override, Sources, read_file};
 
 use crate::policy::{Policy, PolicyError};

@@ -544,7 +544,7 @@ fn key_bytes(d: &mut Decoder<'_>, s: &Section<'_>) -> Option<KeyBytes> {
     match KeyBytes::parse(&content) {
         Ok(key) => Some(key),
         Err(error) => {
-            let what = format!("what it gives {error}");
+            let what = format!("gives no key: {error}");
             d.problem(&s.at(field), what, "Make a key with `sealgate keygen`.");
             None
         }

@@ -6,10 +6,10 @@ use subtle::ConstantTimeEq;
 
 use super::Integrity;
 use crate::aead::{self, ChecksumAlgorithm};
-use crate::protocol::checksum::{Algorithm, Checksum};
-use crate::aead::{CipherError, Core, Dek, Engine, Etag, FOOTER_LEN, Footer, Layout, ObjectId, Opener};
+use crate::aead::{CipherError, Core, Dek, Engine, FOOTER_LEN, Footer, Layout, ObjectId, Opener};
 use crate::envelope::{self, Info, OpenRecordError, Record, RecordError};
 use crate::keys::Keyring;
+use crate::protocol::checksum::{Algorithm, Checksum};
 
 /// What an object's metadata claims: a record, or nothing (then it is not sealed, or was stripped).
 ///
@@ -17,11 +17,14 @@ use crate::keys::Keyring;
 /// [`Integrity::MetadataStripped`] where only some headers are there, [`Integrity::MetadataMalformed`]
 /// where one cannot be decoded.
 pub fn claim(headers: &HeaderMap) -> Result<Option<Record>, Integrity> {
-    Record::from_headers(headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()))).map_err(|error| {
-        match error {
-            RecordError::Missing(_) => Integrity::MetadataStripped,
-            _ => Integrity::MetadataMalformed,
-        }
+    Record::from_headers(
+        headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_bytes())),
+    )
+    .map_err(|error| match error {
+        RecordError::Missing(_) => Integrity::MetadataStripped,
+        _ => Integrity::MetadataMalformed,
     })
 }
 
@@ -47,14 +50,20 @@ pub async fn open_envelope(
     key: &str,
     headers: Option<&HeaderMap>,
 ) -> Result<Opened, EnvelopeFailure> {
-    let opened = envelope::open_record(keyring, record, bound_bucket, key).await.map_err(EnvelopeFailure::from)?;
+    let opened = envelope::open_record(keyring, record, bound_bucket, key)
+        .await
+        .map_err(EnvelopeFailure::from)?;
     if let (Some(bound), Some(headers)) = (opened.info.metadata_digest, headers) {
         let found = bound_digest(headers);
         if !bool::from(found.ct_eq(&bound)) {
             return Err(Integrity::BoundHeaders.into());
         }
     }
-    Ok(Opened { dek: opened.dek, object_id: opened.envelope.object_id, info: opened.info })
+    Ok(Opened {
+        dek: opened.dek,
+        object_id: opened.envelope.object_id,
+        info: opened.info,
+    })
 }
 
 /// An object that is refused, or a key service that failed: the caller tells them apart.
@@ -122,20 +131,31 @@ pub fn open_footer(
     footer_bytes: [u8; FOOTER_LEN],
     stored_len: u64,
 ) -> Result<Sealed, Integrity> {
-    let footer = Footer::open(engine, &opened.dek, &opened.object_id, &footer_bytes).map_err(|_| Integrity::Footer)?;
+    let footer = Footer::open(engine, &opened.dek, &opened.object_id, &footer_bytes)
+        .map_err(|_| Integrity::Footer)?;
     let layout = footer.layout(stored_len).map_err(|_| Integrity::Length)?;
-    if footer.core_plaintext_len.is_some_and(|len| len != footer.plaintext_len)
-        || opened.info.plaintext_len.is_some_and(|len| len != footer.plaintext_len)
+    if footer
+        .core_plaintext_len
+        .is_some_and(|len| len != footer.plaintext_len)
+        || opened
+            .info
+            .plaintext_len
+            .is_some_and(|len| len != footer.plaintext_len)
     {
         return Err(Integrity::Length);
     }
-    if let (Some(early), Etag::Md5(late)) = (opened.info.md5, footer.etag)
-        && early != late
-    {
-        return Err(Integrity::Footer);
-    }
+    opened
+        .info
+        .verify_footer(&footer)
+        .map_err(|_| Integrity::Footer)?;
     let core = footer.core(&opened.dek, opened.object_id);
-    Ok(Sealed { opened, footer, footer_bytes, layout, core })
+    Ok(Sealed {
+        opened,
+        footer,
+        footer_bytes,
+        layout,
+        core,
+    })
 }
 
 impl Sealed {

@@ -13,14 +13,13 @@ mod action;
 mod glob;
 mod need;
 mod permit;
-mod secret;
 mod user;
 
 pub use action::{Action, Actions, UnknownAction};
 pub use glob::{Pattern, PatternError};
 pub use need::{Need, Target};
 pub use permit::{Denied, Permit, Policy, PolicyError};
-pub use secret::Secret;
+pub use crate::secret::Secret;
 pub use user::{Rule, StoreCredentials, User, UserHandle};
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::action::Actions;
 use super::glob::Pattern;
 use super::need::{Need, Target};
-use super::secret::Secret;
+use crate::secret::Secret;
 
 /// A user of the gateway, shared by the requests that are made in the user's name.
 pub type UserHandle = Arc<User>;

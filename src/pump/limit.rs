@@ -30,7 +30,13 @@ pin_project! {
 impl<B, E> IdleLimit<B, E> {
     /// Wraps `inner`; `error` makes the error to end with.
     pub fn new(inner: B, limit: Duration, error: E) -> Self {
-        Self { inner, sleep: sleep_until(Instant::now()), waiting: false, limit, error }
+        Self {
+            inner,
+            sleep: sleep_until(Instant::now()),
+            waiting: false,
+            limit,
+            error,
+        }
     }
 }
 
@@ -42,7 +48,10 @@ where
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let mut this = self.project();
         if let Poll::Ready(frame) = this.inner.as_mut().poll_frame(cx) {
             *this.waiting = false;
@@ -102,7 +111,10 @@ where
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.project();
         match this.inner.poll_frame(cx) {
             Poll::Ready(Some(Err(error))) => {
@@ -137,7 +149,10 @@ pin_project! {
 impl<B, N: FnOnce()> OnEnd<B, N> {
     /// Wraps `inner`.
     pub fn new(inner: B, note: N) -> Self {
-        Self { inner, note: Some(note) }
+        Self {
+            inner,
+            note: Some(note),
+        }
     }
 }
 
@@ -149,18 +164,21 @@ where
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let mut this = self.project();
         let polled = this.inner.as_mut().poll_frame(cx);
         // HTTP/1 stops asking once the declared length has gone out, so the end shows in the hint.
         let ended = match &polled {
-            Poll::Ready(Some(Ok(_))) => this.inner.is_end_stream() || this.inner.size_hint().exact() == Some(0),
+            Poll::Ready(Some(Ok(_))) => {
+                this.inner.is_end_stream() || this.inner.size_hint().exact() == Some(0)
+            }
             Poll::Ready(_) => true,
             Poll::Pending => false,
         };
-        if ended
-            && let Some(note) = this.note.take()
-        {
+        if ended && let Some(note) = this.note.take() {
             note();
         }
         polled
@@ -198,7 +216,10 @@ where
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.project();
         match this.prefix.take() {
             Some(prefix) => Poll::Ready(Some(Ok(Frame::data(prefix)))),

@@ -84,11 +84,15 @@ impl OpenFailure {
 /// An empty body.
 pub fn empty() -> BoxBody {
     use http_body_util::BodyExt;
-    http_body_util::Empty::new().map_err(|never| match never {}).boxed()
+    http_body_util::Empty::new()
+        .map_err(|never| match never {})
+        .boxed()
 }
 
 /// A body of bytes already at hand.
 pub fn full(bytes: impl Into<Bytes>) -> BoxBody {
     use http_body_util::BodyExt;
-    http_body_util::Full::new(bytes.into()).map_err(|never| match never {}).boxed()
+    http_body_util::Full::new(bytes.into())
+        .map_err(|never| match never {})
+        .boxed()
 }

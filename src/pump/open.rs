@@ -11,7 +11,9 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::{BodyError, OpenFailure};
-use crate::aead::{FOOTER_LEN, Layout, Opener, PREAMBLE_LEN, STREAM_HEADER_LEN, StreamHeader, TAG_LEN};
+use crate::aead::{
+    FOOTER_LEN, Layout, Opener, PREAMBLE_LEN, STREAM_HEADER_LEN, StreamHeader, TAG_LEN,
+};
 
 /// Which stored bytes the inner body carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +80,15 @@ impl<B> OpenBody<B> {
             Part::Whole => State::Head,
             Part::Segments { first, .. } => State::Segment(first),
         };
-        Self { inner, plan, state, unit: BytesMut::new(), pending: Bytes::new(), held: None, released: 0 }
+        Self {
+            inner,
+            plan,
+            state,
+            unit: BytesMut::new(),
+            pending: Bytes::new(),
+            held: None,
+            released: 0,
+        }
     }
 }
 
@@ -103,7 +113,11 @@ impl Plan {
         let (preamble, header) = head.split_at(PREAMBLE_LEN);
         let digest: [u8; 32] = Sha256::digest(preamble).into();
         let same = digest.ct_eq(&self.preamble_digest) & header.ct_eq(&self.header.encode()[..]);
-        if bool::from(same) { Ok(()) } else { Err(OpenFailure::Preamble) }
+        if bool::from(same) {
+            Ok(())
+        } else {
+            Err(OpenFailure::Preamble)
+        }
     }
 
     /// The part of segment `index` that was asked for.
@@ -123,7 +137,10 @@ where
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let mut this = self.project();
         loop {
             match this.state {
@@ -132,7 +149,9 @@ where
                 State::End => {
                     if this.pending.is_empty() {
                         match ready!(this.inner.as_mut().poll_frame(cx)) {
-                            Some(Ok(frame)) => *this.pending = frame.into_data().unwrap_or_default(),
+                            Some(Ok(frame)) => {
+                                *this.pending = frame.into_data().unwrap_or_default()
+                            }
                             Some(Err(error)) => {
                                 *this.state = State::Done;
                                 *this.held = None;
@@ -198,16 +217,23 @@ where
                 State::Segment(index) => {
                     let mut unit = unit;
                     let last_of_stream = index + 1 == this.plan.layout.segments();
-                    let opened = match this.plan.opener.open_in_place(index, last_of_stream, &mut unit) {
-                        Ok(len) => {
-                            unit.truncate(len);
-                            unit.freeze()
-                        }
-                        Err(error) => {
-                            *this.state = State::Done;
-                            return Poll::Ready(Some(Err(OpenFailure::of(index, error).into())));
-                        }
-                    };
+                    let opened =
+                        match this
+                            .plan
+                            .opener
+                            .open_in_place(index, last_of_stream, &mut unit)
+                        {
+                            Ok(len) => {
+                                unit.truncate(len);
+                                unit.freeze()
+                            }
+                            Err(error) => {
+                                *this.state = State::Done;
+                                return Poll::Ready(Some(
+                                    Err(OpenFailure::of(index, error).into()),
+                                ));
+                            }
+                        };
                     let wanted = this.plan.wanted(index, opened);
                     if index == this.plan.last_segment() {
                         *this.state = match this.plan.part {

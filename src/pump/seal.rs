@@ -10,8 +10,8 @@ use sha2::{Digest, Sha256};
 
 use super::BodyError;
 use crate::aead::{
-    Checksum, Core, Dek, Engine, Etag, FOOTER_LEN, Footer, Layout, ObjectId, PREAMBLE_LEN, Preamble, Sealer,
-    SegmentSize, StreamHeader, TAG_LEN,
+    Checksum, Core, Dek, Engine, Etag, FOOTER_LEN, Footer, Layout, ObjectId, PREAMBLE_LEN,
+    Preamble, Sealer, SegmentSize, StreamHeader, TAG_LEN,
 };
 
 /// Segments that are gathered before they are handed on in one piece.
@@ -48,7 +48,8 @@ pub struct Sealing {
 impl Sealing {
     /// Lengths of the object that will be written.
     pub fn layout(&self) -> Result<Layout, BodyError> {
-        Layout::from_plaintext_len(self.segment_size, self.plaintext_len).map_err(|e| BodyError::Seal(e.to_string()))
+        Layout::from_plaintext_len(self.segment_size, self.plaintext_len)
+            .map_err(|e| BodyError::Seal(e.to_string()))
     }
 }
 
@@ -83,10 +84,19 @@ where
     /// Wraps `inner`; `footer` is asked once, after `inner` has ended.
     pub fn new(sealing: Sealing, inner: B, footer: F) -> Result<Self, BodyError> {
         let layout = sealing.layout()?;
-        let core =
-            Core::single(&sealing.dek, sealing.object_id, sealing.segment_size, Some(sealing.plaintext_len));
-        let preamble = Preamble { core, envelope: sealing.envelope.clone() };
-        let preamble = preamble.encode().map_err(|e| BodyError::Seal(e.to_string()))?;
+        let core = Core::single(
+            &sealing.dek,
+            sealing.object_id,
+            sealing.segment_size,
+            Some(sealing.plaintext_len),
+        );
+        let preamble = Preamble {
+            core,
+            envelope: sealing.envelope.clone(),
+        };
+        let preamble = preamble
+            .encode()
+            .map_err(|e| BodyError::Seal(e.to_string()))?;
         let sealer = Sealer::new(
             sealing.engine,
             &sealing.dek,
@@ -129,7 +139,10 @@ where
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let mut this = self.project();
         if *this.done {
             return Poll::Ready(None);
@@ -145,17 +158,25 @@ where
                 *this.taken += n as u64;
                 if *this.taken > total {
                     *this.done = true;
-                    return Poll::Ready(Some(Err(BodyError::Seal("body is longer than declared".into()))));
+                    return Poll::Ready(Some(Err(BodyError::Seal(
+                        "body is longer than declared".into(),
+                    ))));
                 }
                 if n == room && *this.taken < total {
                     close_segment(this.sealer, this.window, this.open_from, false)?;
-                    if this.window.len() + this.layout.segment_size().get() as usize > window_capacity(this.layout) {
+                    if this.window.len() + this.layout.segment_size().get() as usize
+                        > window_capacity(this.layout)
+                    {
                         let frame = this.window.split().freeze();
                         *this.open_from = 0;
-                        this.window.reserve(window_capacity(this.layout).min(
-                            usize::try_from(this.layout.stored_len() - *this.emitted - frame.len() as u64)
+                        this.window.reserve(
+                            window_capacity(this.layout).min(
+                                usize::try_from(
+                                    this.layout.stored_len() - *this.emitted - frame.len() as u64,
+                                )
                                 .unwrap_or(usize::MAX),
-                        ));
+                            ),
+                        );
                         *this.emitted += frame.len() as u64;
                         return Poll::Ready(Some(Ok(Frame::data(frame))));
                     }
@@ -174,7 +195,9 @@ where
                 None => {
                     *this.done = true;
                     if *this.taken != total {
-                        return Poll::Ready(Some(Err(BodyError::Seal("body is shorter than declared".into()))));
+                        return Poll::Ready(Some(Err(BodyError::Seal(
+                            "body is shorter than declared".into(),
+                        ))));
                     }
                     let source = match this.footer.take() {
                         Some(source) => source()?,
@@ -190,12 +213,14 @@ where
                         header: this.sealing.header,
                         preamble_digest: *this.preamble_digest,
                     };
-                    let footer = footer.seal(
-                        this.sealing.engine,
-                        &this.sealing.dek,
-                        &this.sealing.object_id,
-                        this.sealing.footer_nonce,
-                    ).map_err(|e| BodyError::Seal(e.to_string()))?;
+                    let footer = footer
+                        .seal(
+                            this.sealing.engine,
+                            &this.sealing.dek,
+                            &this.sealing.object_id,
+                            this.sealing.footer_nonce,
+                        )
+                        .map_err(|e| BodyError::Seal(e.to_string()))?;
                     this.window.extend_from_slice(&footer);
                     let frame = this.window.split().freeze();
                     *this.emitted += frame.len() as u64;

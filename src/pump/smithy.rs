@@ -14,7 +14,11 @@ use super::{BodyError, FooterSource, SealBody, Sealing};
 ///
 /// # Errors
 /// [`BodyError::Seal`] where the parameters are out of range.
-pub fn seal_byte_stream<B, F>(sealing: Sealing, plaintext: B, footer: F) -> Result<ByteStream, BodyError>
+pub fn seal_byte_stream<B, F>(
+    sealing: Sealing,
+    plaintext: B,
+    footer: F,
+) -> Result<ByteStream, BodyError>
 where
     B: Body<Data = Bytes, Error = BodyError> + Send + Sync + 'static,
     F: FnOnce() -> Result<FooterSource, BodyError> + Send + Sync + 'static,

@@ -84,7 +84,12 @@ pin_project! {
 impl<B> VerifyBody<B> {
     /// Wraps the raw body.
     pub fn new(inner: B, verification: Verification) -> Self {
-        let Verification { decoder, hashes, expected, length } = verification;
+        let Verification {
+            decoder,
+            hashes,
+            expected,
+            length,
+        } = verification;
         Self {
             inner,
             decoder,
@@ -111,7 +116,10 @@ where
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let mut this = self.project();
         if *this.done {
             return Poll::Ready(None);
@@ -150,7 +158,13 @@ where
                 }
                 None => {
                     if let Some(declared) = this.length.filter(|length| *this.seen < *length) {
-                        return fail(this.done, VerifyError::Incomplete { got: *this.seen, declared });
+                        return fail(
+                            this.done,
+                            VerifyError::Incomplete {
+                                got: *this.seen,
+                                declared,
+                            },
+                        );
                     }
                     let trailers = match this.decoder.take().map(Decoder::finish).transpose() {
                         Ok(trailers) => trailers.unwrap_or_default(),

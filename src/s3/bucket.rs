@@ -15,15 +15,27 @@ use crate::store::Request;
 /// [`Error`].
 pub async fn list_buckets(call: Call) -> Result<Response, Error> {
     let mut query = Query::default();
-    for name in ["prefix", "max-buckets", "continuation-token", "bucket-region"] {
+    for name in [
+        "prefix",
+        "max-buckets",
+        "continuation-token",
+        "bucket-region",
+    ] {
         if let Some(value) = call.parameter(name) {
             query.push(name, value);
         }
     }
-    let request =
-        Request { method: Method::GET, bucket: None, key: None, query, headers: HeaderMap::new(), body: None };
+    let request = Request {
+        method: Method::GET,
+        bucket: None,
+        key: None,
+        query,
+        headers: HeaderMap::new(),
+        body: None,
+    };
     let answer = call.store.send("ListBuckets", request).await?;
     let document = call.store.document(answer).await?;
-    let filtered = xml::filter_buckets(&document, |name| call.permit.permits(&Need::visible(name)))?;
+    let filtered =
+        xml::filter_buckets(&document, |name| call.permit.permits(&Need::visible(name)))?;
     Ok(Response::xml(StatusCode::OK, HeaderMap::new(), filtered))
 }

@@ -65,6 +65,8 @@ pub struct Service {
     pub facts: Facts,
     /// Footers fetched side by side for one listing page.
     pub list_concurrency: usize,
+    /// Longest XML document taken from a client, in bytes.
+    pub max_document: usize,
     /// Fills a buffer from the operating system's generator.
     pub entropy: fn(&mut [u8]) -> bool,
 }
@@ -114,7 +116,12 @@ pub struct Response {
 impl Response {
     /// An answer without body.
     pub fn empty(status: StatusCode, headers: HeaderMap) -> Self {
-        Self { status, headers, body: pump::empty(), length: Some(0) }
+        Self {
+            status,
+            headers,
+            body: pump::empty(),
+            length: Some(0),
+        }
     }
 
     /// An XML document.
@@ -122,7 +129,12 @@ impl Response {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
         let document = document.into();
         let length = document.len() as u64;
-        Self { status, headers, body: pump::full(document), length: Some(length) }
+        Self {
+            status,
+            headers,
+            body: pump::full(document),
+            length: Some(length),
+        }
     }
 }
 
@@ -152,7 +164,9 @@ impl Service {
             Kind::DeleteObject => delete::delete(self, call).await,
             Kind::DeleteObjects => delete::delete_many(self, call).await,
             Kind::CopyObject => copy::copy(self, call).await,
-            Kind::ListObjects | Kind::ListObjectsV2 | Kind::ListObjectVersions => list::list(self, call).await,
+            Kind::ListObjects | Kind::ListObjectsV2 | Kind::ListObjectVersions => {
+                list::list(self, call).await
+            }
             Kind::ListBuckets => bucket::list_buckets(call).await,
             Kind::CreateBucket
             | Kind::DeleteBucket
@@ -160,7 +174,7 @@ impl Service {
             | Kind::GetBucketLocation
             | Kind::BucketSetting(_)
             | Kind::BucketUnknown
-            | Kind::ObjectSetting(_) => forward::forward(call).await,
+            | Kind::ObjectSetting(_) => forward::forward(self, call).await,
         }
     }
 

@@ -33,13 +33,28 @@ pub async fn copy(service: &Service, mut call: Call) -> Result<Response, Error> 
     if call.body.length.is_some_and(|length| length > 0) {
         return Err(Error::InvalidRequest("CopyObject has no body"));
     }
-    xml::drain(std::mem::replace(&mut call.body.stream, crate::pump::empty())).await?;
+    xml::drain(std::mem::replace(
+        &mut call.body.stream,
+        crate::pump::empty(),
+    ))
+    .await?;
     let source = call
         .header("x-amz-copy-source")
-        .ok_or(Error::InvalidArgument { name: "x-amz-copy-source", problem: "the header is not text" })?;
+        .ok_or(Error::InvalidArgument {
+            name: "x-amz-copy-source",
+            problem: "the header is not text",
+        })?;
     let source = CopySource::parse(source)?;
-    call.permit.check(&Need::object(Action::Read, source.bucket.as_str(), source.key.as_str()))?;
-    let replace = match call.header("x-amz-metadata-directive").map(str::to_ascii_uppercase).as_deref() {
+    call.permit.check(&Need::object(
+        Action::Read,
+        source.bucket.as_str(),
+        source.key.as_str(),
+    ))?;
+    let replace = match call
+        .header("x-amz-metadata-directive")
+        .map(str::to_ascii_uppercase)
+        .as_deref()
+    {
         None | Some("COPY") => false,
         Some("REPLACE") => true,
         Some(_) => {
@@ -64,9 +79,14 @@ pub async fn copy(service: &Service, mut call: Call) -> Result<Response, Error> 
 }
 
 fn changes_something(headers: &HeaderMap) -> bool {
-    ["x-amz-storage-class", "x-amz-website-redirect-location", "x-amz-server-side-encryption", "x-amz-tagging-directive"]
-        .iter()
-        .any(|name| headers.contains_key(*name))
+    [
+        "x-amz-storage-class",
+        "x-amz-website-redirect-location",
+        "x-amz-server-side-encryption",
+        "x-amz-tagging-directive",
+    ]
+    .iter()
+    .any(|name| headers.contains_key(*name))
 }
 
 /// One try; `None` where the source changed meanwhile.
@@ -89,8 +109,11 @@ async fn attempt(
         Outcome::Proceed => {}
         _ => return Err(Error::PreconditionFailed("x-amz-copy-source-if-…")),
     }
-    let content =
-        if replace { meta::content_from_request(&call.headers)? } else { meta::content_from_object(&found.headers) };
+    let content = if replace {
+        meta::content_from_request(&call.headers)?
+    } else {
+        meta::content_from_object(&found.headers)
+    };
     let mut headers = HeaderMap::new();
     meta::write_settings(&call.headers, &mut headers)?;
     let guard = guard_write(service, call, &mut headers).await?;
@@ -101,10 +124,23 @@ async fn attempt(
                 crate::aead::Etag::Md5(md5) => Some(md5),
                 _ => None,
             };
-            let copy = Rebind { service, call, settings: &settings, source, found: &found, guard };
-            copy.by_store(&sealed.opened, early_md5, headers, content, to_itself).await
+            let copy = Rebind {
+                service,
+                call,
+                settings: &settings,
+                source,
+                found: &found,
+                guard,
+            };
+            copy.by_store(&sealed.opened, early_md5, headers, content, to_itself)
+                .await
         }
-        Content::Plain => by_stream(service, call, &settings, &target, &found, guard, headers, content).await,
+        Content::Plain => {
+            by_stream(
+                service, call, &settings, &target, &found, guard, headers, content,
+            )
+            .await
+        }
         Content::SealedUnread => Err(StoreError::Status {
             status: StatusCode::FORBIDDEN,
             code: "InvalidObjectState".into(),
@@ -134,7 +170,14 @@ impl Rebind<'_> {
         content: HeaderMap,
         to_itself: bool,
     ) -> Result<Option<Response>, Error> {
-        let Self { service, call, settings, source, found, guard } = self;
+        let Self {
+            service,
+            call,
+            settings,
+            source,
+            found,
+            guard,
+        } = self;
         let endpoint = &call.endpoint;
         let info = Info {
             plaintext_len: Some(found.len),
@@ -153,9 +196,20 @@ impl Rebind<'_> {
         .await?;
         headers.extend(content);
         meta::set_record(&mut headers, &record);
-        set(&mut headers, HeaderName::from_static("x-amz-copy-source"), &source.to_header());
-        set(&mut headers, HeaderName::from_static("x-amz-copy-source-if-match"), &quoted(&found.store_etag));
-        headers.insert("x-amz-metadata-directive", HeaderValue::from_static("REPLACE"));
+        set(
+            &mut headers,
+            HeaderName::from_static("x-amz-copy-source"),
+            &source.to_header(),
+        );
+        set(
+            &mut headers,
+            HeaderName::from_static("x-amz-copy-source-if-match"),
+            &quoted(&found.store_etag),
+        );
+        headers.insert(
+            "x-amz-metadata-directive",
+            HeaderValue::from_static("REPLACE"),
+        );
         if let Some(directive) = call.headers.get("x-amz-tagging-directive") {
             headers.insert("x-amz-tagging-directive", directive.clone());
         }
@@ -165,7 +219,11 @@ impl Rebind<'_> {
             Ok(answer) => answer,
             // The source's condition or the target's: look which.
             Err(error) if error.status() == Some(StatusCode::PRECONDITION_FAILED) => {
-                return if *guard == Guard::None { Ok(None) } else { Err(guard.refused()) };
+                return if *guard == Guard::None {
+                    Ok(None)
+                } else {
+                    Err(guard.refused())
+                };
             }
             Err(error) => return Err(error.into()),
         };
@@ -185,14 +243,24 @@ impl Rebind<'_> {
         let shown = if check {
             match service.find(&arrived).await {
                 Ok(shown) => shown,
-                Err(Error::Integrity(Integrity::Footer | Integrity::Length)) if !to_itself => return Ok(None),
+                Err(Error::Integrity(Integrity::Footer | Integrity::Length)) if !to_itself => {
+                    return Ok(None);
+                }
                 Err(error) => return Err(error),
             }
             .etag
         } else {
-            object::shown_etag(settings, md5.filter(|_| settings.etag == EtagMode::Md5), &copied.etag)
+            object::shown_etag(
+                settings,
+                md5.filter(|_| settings.etag == EtagMode::Md5),
+                &copied.etag,
+            )
         };
-        Ok(Some(answer_with(&store_headers, &shown, &copied.last_modified)))
+        Ok(Some(answer_with(
+            &store_headers,
+            &shown,
+            &copied.last_modified,
+        )))
     }
 }
 
@@ -208,7 +276,9 @@ async fn by_stream(
     headers: HeaderMap,
     content: HeaderMap,
 ) -> Result<Option<Response>, Error> {
-    let request = target.request(Method::GET).header("if-match", &quoted(&found.store_etag));
+    let request = target
+        .request(Method::GET)
+        .header("if-match", &quoted(&found.store_etag));
     let answer = match target.store.send("GetObject", request).await {
         Ok(answer) => answer,
         Err(error) if error.status() == Some(StatusCode::PRECONDITION_FAILED) => return Ok(None),
@@ -228,7 +298,12 @@ async fn by_stream(
         },
     );
     let finished = body.finished();
-    let body = Body { stream: body.boxed(), length: Some(length), finished, expected: Expected::default() };
+    let body = Body {
+        stream: body.boxed(),
+        length: Some(length),
+        finished,
+        expected: Expected::default(),
+    };
     let written = Written {
         service,
         settings,
@@ -242,8 +317,14 @@ async fn by_stream(
         }
         done => done?,
     };
-    let at = meta::last_modified(&done.store_headers).or_else(|| meta::date(&done.store_headers)).unwrap_or_default();
-    Ok(Some(answer_with(&done.store_headers, &done.etag, &date::format_iso8601(at))))
+    let at = meta::last_modified(&done.store_headers)
+        .or_else(|| meta::date(&done.store_headers))
+        .unwrap_or_default();
+    Ok(Some(answer_with(
+        &done.store_headers,
+        &done.etag,
+        &date::format_iso8601(at),
+    )))
 }
 
 fn answer_with(store_headers: &HeaderMap, etag: &str, last_modified: &str) -> Response {

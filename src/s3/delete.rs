@@ -37,7 +37,8 @@ pub async fn delete(service: &Service, call: Call) -> Result<Response, Error> {
             return Err(Error::NotImplemented("conditional delete by time or size"));
         }
     }
-    let mut request = Request::object(Method::DELETE, &call.endpoint.bucket, &call.endpoint.key).version(call.version());
+    let mut request = Request::object(Method::DELETE, &call.endpoint.bucket, &call.endpoint.key)
+        .version(call.version());
     request.headers = settings(&call);
     if call.headers.contains_key(IF_MATCH) {
         let target = Target {
@@ -49,11 +50,15 @@ pub async fn delete(service: &Service, call: Call) -> Result<Response, Error> {
         };
         let conditions = Conditions::from_headers(&call.headers);
         match put::current(service, &target).await? {
-            Current::There(found) if conditions.evaluate_write(Some(found.current())) == Outcome::Proceed => {
+            Current::There(found)
+                if conditions.evaluate_write(Some(found.current())) == Outcome::Proceed =>
+            {
                 set(&mut request.headers, IF_MATCH, &quoted(&found.store_etag));
             }
             Current::Absent => return Err(Error::NoSuchKey),
-            Current::There(_) | Current::Unreadable => return Err(Error::PreconditionFailed("If-Match")),
+            Current::There(_) | Current::Unreadable => {
+                return Err(Error::PreconditionFailed("If-Match"));
+            }
         }
     }
     let answer = call.store.send("DeleteObject", request).await?;
@@ -66,15 +71,17 @@ pub async fn delete(service: &Service, call: Call) -> Result<Response, Error> {
 ///
 /// # Errors
 /// [`Error`].
-pub async fn delete_many(_service: &Service, mut call: Call) -> Result<Response, Error> {
+pub async fn delete_many(service: &Service, mut call: Call) -> Result<Response, Error> {
     if call.body.expected.md5().is_none()
         && call.body.expected.algorithm().is_none()
         && !call.headers.contains_key("x-amz-content-sha256")
     {
-        return Err(Error::InvalidRequest("a Content-MD5 or x-amz-checksum header is required"));
+        return Err(Error::InvalidRequest(
+            "a Content-MD5 or x-amz-checksum header is required",
+        ));
     }
     let body = std::mem::replace(&mut call.body.stream, pump::empty());
-    let document = xml::read_document(body).await?;
+    let document = xml::read_document(body, service.max_document).await?;
     let wanted = xml::parse_delete(&document)?;
     let bucket = call.endpoint.bucket.as_str();
 
@@ -82,8 +89,16 @@ pub async fn delete_many(_service: &Service, mut call: Call) -> Result<Response,
     let mut granted = Vec::new();
     for object in &wanted.objects {
         if object.conditional {
-            error_entry(&mut result, object, "NotImplemented", "conditional deletes are not supported here");
-        } else if call.permit.permits(&Need::object(Action::Delete, bucket, object.key.as_str())) {
+            error_entry(
+                &mut result,
+                object,
+                "NotImplemented",
+                "conditional deletes are not supported here",
+            );
+        } else if call
+            .permit
+            .permits(&Need::object(Action::Delete, bucket, object.key.as_str()))
+        {
             granted.push(object);
         } else {
             error_entry(&mut result, object, "AccessDenied", "Access Denied");
@@ -107,9 +122,19 @@ pub async fn delete_many(_service: &Service, mut call: Call) -> Result<Response,
         let mut request = Request::bucket(Method::POST, bucket).query("delete", "");
         request.headers = settings(&call);
         let digest = BASE64_STANDARD.encode(Md5::digest(&forwarded));
-        set(&mut request.headers, HeaderName::from_static("content-md5"), &digest);
-        request.headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/xml"));
-        let answer = call.store.send("DeleteObjects", request.body(pump::full(forwarded))).await?;
+        set(
+            &mut request.headers,
+            HeaderName::from_static("content-md5"),
+            &digest,
+        );
+        request.headers.insert(
+            http::header::CONTENT_TYPE,
+            HeaderValue::from_static("application/xml"),
+        );
+        let answer = call
+            .store
+            .send("DeleteObjects", request.body(pump::full(forwarded)))
+            .await?;
         headers = meta::common_response(answer.headers());
         let document = call.store.document(answer).await?;
         xml::copy_delete_result(&document, &mut result)?;

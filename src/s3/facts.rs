@@ -54,13 +54,19 @@ pub struct Facts {
 impl Facts {
     /// Holds at most `entries`.
     pub fn new(entries: usize) -> Self {
-        Self { cache: Cache::new(entries) }
+        Self {
+            cache: Cache::new(entries),
+        }
     }
 
     /// Looks up.
     pub fn find(&self, key: &FactKey) -> Option<Fact> {
         let found = self.cache.get(key);
-        let event = if found.is_some() { CacheEvent::Hit } else { CacheEvent::Miss };
+        let event = if found.is_some() {
+            CacheEvent::Hit
+        } else {
+            CacheEvent::Miss
+        };
         metrics::cache(metrics::Cache::Footer, event, 1);
         found
     }

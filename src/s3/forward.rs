@@ -1,11 +1,14 @@
 //! Requests that carry settings and no object data: re-signed and passed on. Only what
 //! [`super::route`] lists gets here.
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
 use http::{Method, StatusCode};
+use md5::{Digest, Md5};
 
-use super::call::{Call, Response, set_length};
+use super::call::{Call, Response, Service, set_length};
 use super::route::Kind;
 use super::{Error, meta, xml};
 use crate::protocol::uri::Query;
@@ -16,17 +19,19 @@ use crate::store::Request;
 ///
 /// # Errors
 /// [`Error`].
-pub async fn forward(mut call: Call) -> Result<Response, Error> {
+pub async fn forward(service: &Service, mut call: Call) -> Result<Response, Error> {
     meta::refuse_customer_keys(&call.headers)?;
     let body = std::mem::replace(&mut call.body.stream, pump::empty());
     let document = match call.body.length {
         Some(0) | None => xml::drain(body).await?,
-        Some(_) => xml::read_document(body).await?,
+        Some(_) => xml::read_document(body, service.max_document).await?,
     };
     let endpoint = &call.endpoint;
     let operation = endpoint.kind.name();
     let mut request = match endpoint.kind {
-        Kind::ObjectSetting(_) => Request::object(call.method.clone(), &endpoint.bucket, &endpoint.key),
+        Kind::ObjectSetting(_) => {
+            Request::object(call.method.clone(), &endpoint.bucket, &endpoint.key)
+        }
         _ => Request::bucket(call.method.clone(), &endpoint.bucket),
     };
     request.query = unsigned(&call.query);
@@ -36,6 +41,15 @@ pub async fn forward(mut call: Call) -> Result<Response, Error> {
         }
     }
     if matches!(call.method, Method::PUT | Method::POST) {
+        if !document.is_empty() {
+            // The body may have come with a checksum as trailer; the store gets it as a header.
+            let digest = BASE64_STANDARD.encode(Md5::digest(&document));
+            super::call::set(
+                &mut request.headers,
+                HeaderName::from_static("content-md5"),
+                &digest,
+            );
+        }
         request = request.body(pump::full(document));
     }
     let answer = call.store.send(operation, request).await?;
@@ -46,7 +60,12 @@ pub async fn forward(mut call: Call) -> Result<Response, Error> {
     }
     if call.method == Method::HEAD {
         set_length(&mut headers, 0);
-        return Ok(Response { status, headers, body: pump::empty(), length: None });
+        return Ok(Response {
+            status,
+            headers,
+            body: pump::empty(),
+            length: None,
+        });
     }
     if let Some(kind) = answer.headers().get(CONTENT_TYPE) {
         headers.insert(CONTENT_TYPE, kind.clone());
@@ -64,7 +83,12 @@ pub async fn forward(mut call: Call) -> Result<Response, Error> {
     if length == 0 {
         headers.remove(CONTENT_TYPE);
     }
-    Ok(Response { status, headers, body: pump::full(document), length: Some(length) })
+    Ok(Response {
+        status,
+        headers,
+        body: pump::full(document),
+        length: Some(length),
+    })
 }
 
 /// The query without what signed it.
@@ -72,7 +96,8 @@ fn unsigned(query: &Query) -> Query {
     let mut query = query.clone();
     query.retain(|name| {
         let lower = name.to_ascii_lowercase();
-        !(lower.starts_with("x-amz-") && lower != "x-amz-bypass-governance-retention") && lower != "x-id"
+        !(lower.starts_with("x-amz-") && lower != "x-amz-bypass-governance-retention")
+            && lower != "x-id"
     });
     query
 }
@@ -86,9 +111,17 @@ fn passes(name: &HeaderName) -> bool {
     if let Some(rest) = name.strip_prefix("x-amz-") {
         return !matches!(
             rest,
-            "date" | "content-sha256" | "security-token" | "decoded-content-length" | "trailer" | "user-agent"
+            "date"
+                | "sdk-checksum-algorithm"
+                | "content-sha256"
+                | "security-token"
+                | "decoded-content-length"
+                | "trailer"
+                | "user-agent"
         ) && !rest.starts_with("copy-source");
     }
-    matches!(name, "content-type" | "content-md5" | "if-match" | "if-none-match")
+    matches!(
+        name,
+        "content-type" | "content-md5" | "if-match" | "if-none-match"
+    )
 }
-

@@ -54,9 +54,13 @@ pub fn check_conditions(call: &Call, found: &Found) -> Result<(), Error> {
         Outcome::NotModified => {
             let mut headers = found.response_headers();
             headers.remove(http::header::CONTENT_TYPE);
-            Err(Error::NotModified { headers: Box::new(headers) })
+            Err(Error::NotModified {
+                headers: Box::new(headers),
+            })
         }
-        Outcome::PreconditionFailed | Outcome::NoSuchObject => Err(Error::PreconditionFailed("If-Match")),
+        Outcome::PreconditionFailed | Outcome::NoSuchObject => {
+            Err(Error::PreconditionFailed("If-Match"))
+        }
         Outcome::Proceed => Ok(()),
     }
 }
@@ -64,7 +68,9 @@ pub fn check_conditions(call: &Call, found: &Found) -> Result<(), Error> {
 /// The headers of an answer that carries (or, for HEAD, describes) the whole object.
 pub fn whole_headers(call: &Call, found: &Found) -> HeaderMap {
     let mut headers = found.response_headers();
-    if call.header("x-amz-checksum-mode").is_some_and(|mode| mode.eq_ignore_ascii_case("enabled"))
+    if call
+        .header("x-amz-checksum-mode")
+        .is_some_and(|mode| mode.eq_ignore_ascii_case("enabled"))
         && let Content::Sealed(sealed) = &found.content
     {
         set_checksum(&mut headers, sealed);
@@ -76,17 +82,29 @@ pub fn whole_headers(call: &Call, found: &Found) -> HeaderMap {
 /// `x-amz-checksum-*` of an object, where its writer gave one.
 pub fn set_checksum(headers: &mut HeaderMap, sealed: &Sealed) {
     if let Some(checksum) = sealed.checksum() {
-        set(headers, HeaderName::from_static(checksum.algorithm().header()), &checksum.to_base64());
-        headers.insert("x-amz-checksum-type", HeaderValue::from_static("FULL_OBJECT"));
+        set(
+            headers,
+            HeaderName::from_static(checksum.algorithm().header()),
+            &checksum.to_base64(),
+        );
+        headers.insert(
+            "x-amz-checksum-type",
+            HeaderValue::from_static("FULL_OBJECT"),
+        );
     }
 }
 
 /// `response-content-type` and its kin. They are applied here, not at the store: there they would
 /// change headers that are bound.
 fn overrides(call: &Call, headers: &mut HeaderMap) {
-    for name in
-        ["cache-control", "content-disposition", "content-encoding", "content-language", "content-type", "expires"]
-    {
+    for name in [
+        "cache-control",
+        "content-disposition",
+        "content-encoding",
+        "content-language",
+        "content-type",
+        "expires",
+    ] {
         if let Some(value) = call.parameter(&format!("response-{name}")) {
             set(headers, HeaderName::from_static(name), value);
         }
@@ -94,12 +112,21 @@ fn overrides(call: &Call, headers: &mut HeaderMap) {
 }
 
 /// The whole object; `None` where it changed between two requests.
-async fn whole(service: &Service, call: &Call, target: &Target<'_>) -> Result<Option<Response>, Error> {
-    let answer = target.store.send("GetObject", target.request(Method::GET)).await?;
+async fn whole(
+    service: &Service,
+    call: &Call,
+    target: &Target<'_>,
+) -> Result<Option<Response>, Error> {
+    let answer = target
+        .store
+        .send("GetObject", target.request(Method::GET))
+        .await?;
     let headers = answer.headers().clone();
     let stored_len = object::content_length(&headers)?;
     if v1::claim(&headers)?.is_none() {
-        return plain(service, call, target, answer, stored_len).await.map(Some);
+        return plain(service, call, target, answer, stored_len)
+            .await
+            .map(Some);
     }
     if stored_len < MIN_STORED {
         return Err(Integrity::Length.into());
@@ -110,9 +137,14 @@ async fn whole(service: &Service, call: &Call, target: &Target<'_>) -> Result<Op
         let found = service.describe(target, headers, stored_len, &tail).await?;
         check_conditions(call, &found)?;
         let headers = whole_headers(call, &found);
-        let Content::Sealed(sealed) = found.content else { return Err(Integrity::Length.into()) };
+        let Content::Sealed(sealed) = found.content else {
+            return Err(Integrity::Length.into());
+        };
         let plan = plan(service, &sealed, Part::Whole, 0, found.len)?;
-        let plaintext = OpenBody::new(pump::full(bytes), plan).collect().await?.to_bytes();
+        let plaintext = OpenBody::new(pump::full(bytes), plan)
+            .collect()
+            .await?
+            .to_bytes();
         return Ok(Some(Response {
             status: StatusCode::OK,
             headers,
@@ -138,10 +170,17 @@ async fn whole(service: &Service, call: &Call, target: &Target<'_>) -> Result<Op
     let found = service.describe(target, headers, stored_len, &tail).await?;
     check_conditions(call, &found)?;
     let headers = whole_headers(call, &found);
-    let Content::Sealed(sealed) = found.content else { return Err(Integrity::Length.into()) };
+    let Content::Sealed(sealed) = found.content else {
+        return Err(Integrity::Length.into());
+    };
     let plan = plan(service, &sealed, Part::Whole, 0, found.len)?;
-    let body = OpenBody::new(target.store.stream(answer), plan).boxed();
-    Ok(Some(Response { status: StatusCode::OK, headers, body, length: Some(found.len) }))
+    let body = first_verified(OpenBody::new(target.store.stream(answer), plan)).await?;
+    Ok(Some(Response {
+        status: StatusCode::OK,
+        headers,
+        body,
+        length: Some(found.len),
+    }))
 }
 
 /// A part of the object; `None` where it changed between two requests.
@@ -153,10 +192,15 @@ async fn ranged(
 ) -> Result<Option<Response>, Error> {
     let found = service.find(target).await?;
     check_conditions(call, &found)?;
-    if call.header("if-range").is_some_and(|value| !conditions::if_range_holds(value, found.current())) {
+    if call
+        .header("if-range")
+        .is_some_and(|value| !conditions::if_range_holds(value, found.current()))
+    {
         return whole(service, call, target).await;
     }
-    let range = range.resolve(found.len).map_err(|e| Error::InvalidRange(e.total))?;
+    let range = range
+        .resolve(found.len)
+        .map_err(|e| Error::InvalidRange(e.total))?;
     let mut headers = found.response_headers();
     overrides(call, &mut headers);
     set(&mut headers, CONTENT_RANGE, &range.content_range());
@@ -165,7 +209,10 @@ async fn ranged(
         Content::Plain => (range.first()..range.last() + 1, None),
         Content::Sealed(sealed) => {
             let segments = sealed.layout.segments_of(range.first()..range.last() + 1);
-            let part = Part::Segments { first: segments.start, last: segments.end.saturating_sub(1) };
+            let part = Part::Segments {
+                first: segments.start,
+                last: segments.end.saturating_sub(1),
+            };
             (sealed.layout.stored_range(segments), Some(part))
         }
         Content::SealedUnread => return Err(archived()),
@@ -183,14 +230,19 @@ async fn ranged(
         return Ok(None);
     }
     if object::content_length(answer.headers())? != stored.end - stored.start
-        || (answer.status() != StatusCode::PARTIAL_CONTENT && stored.end - stored.start != found.stored_len)
+        || (answer.status() != StatusCode::PARTIAL_CONTENT
+            && stored.end - stored.start != found.stored_len)
     {
         return Err(Integrity::Truncated.into());
     }
     let raw = target.store.stream(answer);
     let body = match (&found.content, part) {
         (Content::Sealed(sealed), Some(part)) => {
-            first_verified(OpenBody::new(raw, plan(service, sealed, part, range.first(), range.length())?)).await?
+            first_verified(OpenBody::new(
+                raw,
+                plan(service, sealed, part, range.first(), range.length())?,
+            ))
+            .await?
         }
         _ => raw,
     };
@@ -198,10 +250,15 @@ async fn ranged(
 }
 
 fn partial(headers: HeaderMap, body: BoxBody, range: ByteRange) -> Response {
-    Response { status: StatusCode::PARTIAL_CONTENT, headers, body, length: Some(range.length()) }
+    Response {
+        status: StatusCode::PARTIAL_CONTENT,
+        headers,
+        body,
+        length: Some(range.length()),
+    }
 }
 
-/// Waits for the first verified bytes, so that a range that fails at once still gets an error answer.
+/// Waits for the first verified bytes, so that an object that fails at once still gets an error answer.
 async fn first_verified(mut body: OpenBody<BoxBody>) -> Result<BoxBody, Error> {
     let first = body.frame().await.transpose().map_err(Error::from)?;
     Ok(pump::Prefixed::new(first.and_then(|frame| frame.into_data().ok()), body).boxed())
@@ -218,7 +275,9 @@ async fn plain(
     if (service.settings)(target.bucket).plaintext == Plaintext::Refuse {
         return Err(Integrity::Plaintext.into());
     }
-    let found = service.describe(target, answer.headers().clone(), stored_len, &[]).await?;
+    let found = service
+        .describe(target, answer.headers().clone(), stored_len, &[])
+        .await?;
     check_conditions(call, &found)?;
     let headers = whole_headers(call, &found);
     // Sealed bytes that lost their metadata must not pass for plaintext.
@@ -226,7 +285,12 @@ async fn plain(
     let mut start = Vec::new();
     let mut rest = None;
     while start.len() < aead::PREAMBLE_MAGIC.len() {
-        match raw.frame().await.transpose()?.and_then(|frame| frame.into_data().ok()) {
+        match raw
+            .frame()
+            .await
+            .transpose()?
+            .and_then(|frame| frame.into_data().ok())
+        {
             Some(data) => {
                 let need = (aead::PREAMBLE_MAGIC.len() - start.len()).min(data.len());
                 start.extend_from_slice(&data[..need]);
@@ -239,12 +303,27 @@ async fn plain(
         return Err(Integrity::MetadataStripped.into());
     }
     let body = pump::Prefixed::new(rest, raw);
-    let body = pump::Prefixed::new(Some(Bytes::from(start)).filter(|start| !start.is_empty()), body).boxed();
-    Ok(Response { status: StatusCode::OK, headers, body, length: Some(stored_len) })
+    let body = pump::Prefixed::new(
+        Some(Bytes::from(start)).filter(|start| !start.is_empty()),
+        body,
+    )
+    .boxed();
+    Ok(Response {
+        status: StatusCode::OK,
+        headers,
+        body,
+        length: Some(stored_len),
+    })
 }
 
 /// How to open a verified object.
-pub fn plan(service: &Service, sealed: &Sealed, part: Part, start: u64, len: u64) -> Result<Plan, Error> {
+pub fn plan(
+    service: &Service,
+    sealed: &Sealed,
+    part: Part,
+    start: u64,
+    len: u64,
+) -> Result<Plan, Error> {
     Ok(Plan {
         opener: sealed.opener(service.engine)?,
         layout: sealed.layout,

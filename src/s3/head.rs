@@ -22,13 +22,24 @@ pub async fn head(service: &Service, call: Call) -> Result<Response, Error> {
     let mut status = StatusCode::OK;
     let mut length = found.len;
     if let Some(range) = call.header("range").and_then(RangeSpec::parse) {
-        let range = range.resolve(found.len).map_err(|e| Error::InvalidRange(e.total))?;
-        super::call::set(&mut headers, http::header::CONTENT_RANGE, &range.content_range());
+        let range = range
+            .resolve(found.len)
+            .map_err(|e| Error::InvalidRange(e.total))?;
+        super::call::set(
+            &mut headers,
+            http::header::CONTENT_RANGE,
+            &range.content_range(),
+        );
         status = StatusCode::PARTIAL_CONTENT;
         length = range.length();
     }
     set_length(&mut headers, length);
-    Ok(Response { status, headers, body: pump::empty(), length: None })
+    Ok(Response {
+        status,
+        headers,
+        body: pump::empty(),
+        length: None,
+    })
 }
 
 /// Answers GetObjectAttributes.
@@ -46,12 +57,24 @@ pub async fn attributes(service: &Service, call: Call) -> Result<Response, Error
         .map(|name| name.trim().to_owned())
         .collect();
     if wanted.is_empty() {
-        return Err(Error::InvalidArgument { name: "x-amz-object-attributes", problem: "the header must name attributes" });
+        return Err(Error::InvalidArgument {
+            name: "x-amz-object-attributes",
+            problem: "the header must name attributes",
+        });
     }
     let wants = |name: &str| wanted.iter().any(|w| w == name);
-    let known = ["ETag", "Checksum", "ObjectParts", "StorageClass", "ObjectSize"];
+    let known = [
+        "ETag",
+        "Checksum",
+        "ObjectParts",
+        "StorageClass",
+        "ObjectSize",
+    ];
     if wanted.iter().any(|w| !known.contains(&w.as_str())) {
-        return Err(Error::InvalidArgument { name: "x-amz-object-attributes", problem: "unknown attribute" });
+        return Err(Error::InvalidArgument {
+            name: "x-amz-object-attributes",
+            problem: "unknown attribute",
+        });
     }
     let target = target(&call);
     let found = service.find(&target).await?;
@@ -69,7 +92,11 @@ pub async fn attributes(service: &Service, call: Call) -> Result<Response, Error
         xml.close("Checksum");
     }
     if wants("StorageClass") {
-        let class = found.headers.get("x-amz-storage-class").and_then(|v| v.to_str().ok()).unwrap_or("STANDARD");
+        let class = found
+            .headers
+            .get("x-amz-storage-class")
+            .and_then(|v| v.to_str().ok())
+            .unwrap_or("STANDARD");
         xml.text("StorageClass", class);
     }
     if wants("ObjectSize") {
@@ -88,4 +115,3 @@ fn target(call: &Call) -> Target<'_> {
         headers: meta::read_settings(&call.headers),
     }
 }
-

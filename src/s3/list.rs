@@ -38,14 +38,26 @@ pub async fn list(service: &Service, call: Call) -> Result<Response, Error> {
         while pending.len() < service.list_concurrency.max(1)
             && let Some(entry) = waiting.next()
         {
-            pending.push_back(show(service, &call.store, &settings, bucket, entry, versions, &read));
+            pending.push_back(show(
+                service,
+                &call.store,
+                &settings,
+                bucket,
+                entry,
+                versions,
+                &read,
+            ));
         }
         match pending.next().await {
             Some(entry) => shown.push(entry?),
             None => break,
         }
     }
-    Ok(Response::xml(StatusCode::OK, headers, listing.rewrite(&shown)))
+    Ok(Response::xml(
+        StatusCode::OK,
+        headers,
+        listing.rewrite(&shown),
+    ))
 }
 
 /// What a client is to see of one entry: from its length, from the cache, or from its footer.
@@ -59,12 +71,17 @@ async fn show(
     read: &HeaderMap,
 ) -> Result<Shown, Error> {
     let single = !entry.store_etag.contains('-');
-    let by_length = Layout::from_stored_len(SegmentSize::GATEWAY, entry.stored_len).ok().filter(|_| single);
+    let by_length = Layout::from_stored_len(SegmentSize::GATEWAY, entry.stored_len)
+        .ok()
+        .filter(|_| single);
     if settings.etag == EtagMode::Opaque
         && settings.plaintext == Plaintext::Refuse
         && let Some(layout) = by_length
     {
-        return Ok(Shown { len: layout.plaintext_len(), etag: shown_etag(settings, None, &entry.store_etag) });
+        return Ok(Shown {
+            len: layout.plaintext_len(),
+            etag: shown_etag(settings, None, &entry.store_etag),
+        });
     }
     let key = FactKey {
         bucket: bucket.to_owned(),
@@ -78,7 +95,10 @@ async fn show(
             FactTag::Plain => entry.store_etag.clone(),
             _ => shown_etag(settings, None, &entry.store_etag),
         };
-        return Ok(Shown { len: fact.plaintext_len, etag });
+        return Ok(Shown {
+            len: fact.plaintext_len,
+            etag,
+        });
     }
     let target = Target {
         store,
@@ -88,17 +108,34 @@ async fn show(
         headers: read.clone(),
     };
     match service.find(&target).await {
-        Ok(found) => Ok(Shown { len: found.len, etag: found.etag }),
+        Ok(found) => Ok(Shown {
+            len: found.len,
+            etag: found.etag,
+        }),
         Err(Error::Integrity(kind)) => {
             metrics::integrity_failure(kind.label());
-            tracing::warn!(bucket, key = entry.key, kind = kind.label(), "listed object does not verify");
-            Ok(Shown { len: entry.stored_len, etag: entry.store_etag.clone() })
+            tracing::warn!(
+                bucket,
+                key = entry.key,
+                kind = kind.label(),
+                "listed object does not verify"
+            );
+            Ok(Shown {
+                len: entry.stored_len,
+                etag: entry.store_etag.clone(),
+            })
         }
         // Deleted or denied since the listing was made.
-        Err(Error::Store(error)) if error.status().is_some_and(|status| status.is_client_error()) => Ok(Shown {
-            len: by_length.map_or(entry.stored_len, |layout| layout.plaintext_len()),
-            etag: shown_etag(settings, None, &entry.store_etag),
-        }),
+        Err(Error::Store(error))
+            if error
+                .status()
+                .is_some_and(|status| status.is_client_error()) =>
+        {
+            Ok(Shown {
+                len: by_length.map_or(entry.stored_len, |layout| layout.plaintext_len()),
+                etag: shown_etag(settings, None, &entry.store_etag),
+            })
+        }
         Err(error) => Err(error),
     }
 }

@@ -1,7 +1,8 @@
 //! Which headers pass between client and store, in both directions.
 
 use http::header::{
-    CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_TYPE, DATE, EXPIRES, LAST_MODIFIED,
+    CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_TYPE, DATE,
+    EXPIRES, LAST_MODIFIED,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -11,8 +12,14 @@ use crate::envelope::{self, Record};
 /// What stores make up differently where a client sends no type, so it is always sent.
 const DEFAULT_CONTENT_TYPE: HeaderValue = HeaderValue::from_static("binary/octet-stream");
 
-const CONTENT_HEADERS: [HeaderName; 6] =
-    [CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_TYPE, EXPIRES];
+const CONTENT_HEADERS: [HeaderName; 6] = [
+    CACHE_CONTROL,
+    CONTENT_DISPOSITION,
+    CONTENT_ENCODING,
+    CONTENT_LANGUAGE,
+    CONTENT_TYPE,
+    EXPIRES,
+];
 
 /// Request headers that go on with a write as they are.
 fn passes_on_write(name: &str) -> bool {
@@ -40,7 +47,11 @@ fn passes_back(name: &str) -> bool {
         && !name.starts_with("x-amz-checksum-")
         && !matches!(
             name,
-            "x-amz-request-id" | "x-amz-id-2" | "x-amz-bucket-region" | "x-amz-mp-parts-count" | "x-amz-cf-id"
+            "x-amz-request-id"
+                | "x-amz-id-2"
+                | "x-amz-bucket-region"
+                | "x-amz-mp-parts-count"
+                | "x-amz-cf-id"
         ))
         || name == "last-modified"
 }
@@ -121,7 +132,10 @@ pub fn content_from_object(from: &HeaderMap) -> HeaderMap {
 /// to come with every read, and the store sees ciphertext already.
 pub fn write_settings(from: &HeaderMap, to: &mut HeaderMap) -> Result<(), Error> {
     for (name, value) in from {
-        if name.as_str().starts_with("x-amz-server-side-encryption-customer-") {
+        if name
+            .as_str()
+            .starts_with("x-amz-server-side-encryption-customer-")
+        {
             return Err(Error::NotImplemented("SSE-C"));
         }
         if passes_on_write(name.as_str()) {
@@ -134,7 +148,11 @@ pub fn write_settings(from: &HeaderMap, to: &mut HeaderMap) -> Result<(), Error>
 /// Refuses reads that bring a key for the store.
 pub fn refuse_customer_keys(from: &HeaderMap) -> Result<(), Error> {
     let customer = |name: &HeaderName| name.as_str().contains("server-side-encryption-customer-");
-    if from.keys().any(customer) { Err(Error::NotImplemented("SSE-C")) } else { Ok(()) }
+    if from.keys().any(customer) {
+        Err(Error::NotImplemented("SSE-C"))
+    } else {
+        Ok(())
+    }
 }
 
 /// Headers that go on with any request on an existing object.
@@ -157,13 +175,22 @@ pub fn set_record(headers: &mut HeaderMap, record: &Record) {
 
 /// `aws-chunked` describes the transfer, not the object. What is left of the header, if anything.
 fn without_aws_chunked(value: &HeaderValue) -> Option<HeaderValue> {
-    let Ok(text) = value.to_str() else { return Some(value.clone()) };
+    let Ok(text) = value.to_str() else {
+        return Some(value.clone());
+    };
     if !text.to_ascii_lowercase().contains("aws-chunked") {
         return Some(value.clone()).filter(|v| !v.is_empty());
     }
-    let left: Vec<&str> =
-        text.split(',').map(str::trim).filter(|t| !t.is_empty() && !t.eq_ignore_ascii_case("aws-chunked")).collect();
-    if left.is_empty() { None } else { HeaderValue::from_str(&left.join(",")).ok() }
+    let left: Vec<&str> = text
+        .split(',')
+        .map(str::trim)
+        .filter(|t| !t.is_empty() && !t.eq_ignore_ascii_case("aws-chunked"))
+        .collect();
+    if left.is_empty() {
+        None
+    } else {
+        HeaderValue::from_str(&left.join(",")).ok()
+    }
 }
 
 /// `Last-Modified` of an answer as unix seconds.

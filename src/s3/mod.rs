@@ -20,5 +20,5 @@ mod xml;
 pub use call::{Body, BucketSettings, Call, EtagMode, Plaintext, Response, Service, Settings};
 pub use error::Error;
 pub use facts::Facts;
-pub use xml::escape_into;
 pub use route::{Endpoint, Kind, RouteError, needs, route};
+pub use xml::escape_into;

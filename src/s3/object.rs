@@ -8,10 +8,10 @@ use http::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, RANGE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body_util::BodyExt;
 
+use super::Error;
 use super::call::{BucketSettings, EtagMode, Plaintext, Service};
 use super::facts::{Fact, FactKey, FactTag};
 use super::meta;
-use super::Error;
 use crate::aead::{self, Etag, FOOTER_LEN};
 use crate::formats::Integrity;
 use crate::formats::v1::{self, EnvelopeFailure, Sealed};
@@ -61,14 +61,20 @@ pub enum Content {
 impl Found {
     /// For conditions.
     pub fn current(&self) -> Current<'_> {
-        Current { etag: &self.etag, last_modified: meta::last_modified(&self.headers).unwrap_or_default() }
+        Current {
+            etag: &self.etag,
+            last_modified: meta::last_modified(&self.headers).unwrap_or_default(),
+        }
     }
 
     /// The client's view of the object's headers, ETag included, length not.
     pub fn response_headers(&self) -> HeaderMap {
         let mut headers = meta::object_response(&self.headers);
         super::call::set(&mut headers, ETAG, &quoted(&self.etag));
-        headers.insert(http::header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+        headers.insert(
+            http::header::ACCEPT_RANGES,
+            HeaderValue::from_static("bytes"),
+        );
         headers
     }
 }
@@ -111,7 +117,10 @@ impl Service {
 
     /// For empty objects, where a suffix range is an error, and archived ones.
     async fn find_without_body(&self, target: &Target<'_>) -> Result<Found, Error> {
-        let response = target.store.send("HeadObject", target.request(Method::HEAD)).await?;
+        let response = target
+            .store
+            .send("HeadObject", target.request(Method::HEAD))
+            .await?;
         let headers = response.headers().clone();
         let stored_len = content_length(&headers)?;
         let settings = (self.settings)(target.bucket);
@@ -120,11 +129,20 @@ impl Service {
             None => plain(&settings, headers, stored_len),
             Some(_) if stored_len < MIN_STORED => Err(Integrity::Length.into()),
             Some(record) => {
-                let opened = self.open_envelope(target, &settings, &record, &headers).await?;
+                let opened = self
+                    .open_envelope(target, &settings, &record, &headers)
+                    .await?;
                 let len = opened.info.plaintext_len.ok_or(Integrity::Length)?;
                 let store_etag = store_etag(&headers);
                 let etag = shown_etag(&settings, opened.info.md5, &store_etag);
-                Ok(Found { headers, store_etag, stored_len, content: Content::SealedUnread, etag, len })
+                Ok(Found {
+                    headers,
+                    store_etag,
+                    stored_len,
+                    content: Content::SealedUnread,
+                    etag,
+                    len,
+                })
             }
         }
     }
@@ -149,11 +167,21 @@ impl Service {
                     return Err(Integrity::MetadataStripped.into());
                 }
                 let found = plain(&settings, headers, stored_len)?;
-                self.learn(target, &found.store_etag, stored_len, Fact { plaintext_len: stored_len, tag: FactTag::Plain });
+                self.learn(
+                    target,
+                    &found.store_etag,
+                    stored_len,
+                    Fact {
+                        plaintext_len: stored_len,
+                        tag: FactTag::Plain,
+                    },
+                );
                 return Ok(found);
             }
         };
-        let opened = self.open_envelope(target, &settings, &record, &headers).await?;
+        let opened = self
+            .open_envelope(target, &settings, &record, &headers)
+            .await?;
         let footer = footer.ok_or(Integrity::Length)?;
         let sealed = v1::open_footer(self.engine, opened, footer, stored_len)?;
         let store_etag = store_etag(&headers);
@@ -161,7 +189,10 @@ impl Service {
             Etag::Md5(md5) => Some(md5),
             _ => None,
         };
-        let fact = Fact { plaintext_len: sealed.layout.plaintext_len(), tag: FactTag::sealed(md5) };
+        let fact = Fact {
+            plaintext_len: sealed.layout.plaintext_len(),
+            tag: FactTag::sealed(md5),
+        };
         self.learn(target, &store_etag, stored_len, fact);
         let etag = shown_etag(&settings, md5, &store_etag);
         Ok(Found {
@@ -225,15 +256,20 @@ pub fn shown_etag(settings: &BucketSettings, md5: Option<[u8; 16]>, store_etag: 
 /// Lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }
 
 /// The store's ETag of an answer, without quotes.
 pub fn store_etag(headers: &HeaderMap) -> String {
-    text(headers, "etag").map(unquoted).unwrap_or_default().to_owned()
+    text(headers, "etag")
+        .map(unquoted)
+        .unwrap_or_default()
+        .to_owned()
 }
 
 /// A header as text.
@@ -241,13 +277,24 @@ pub fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
-fn plain(settings: &Arc<BucketSettings>, headers: HeaderMap, stored_len: u64) -> Result<Found, Error> {
+fn plain(
+    settings: &Arc<BucketSettings>,
+    headers: HeaderMap,
+    stored_len: u64,
+) -> Result<Found, Error> {
     if settings.plaintext == Plaintext::Refuse {
         return Err(Integrity::Plaintext.into());
     }
     let store_etag = store_etag(&headers);
     let etag = store_etag.clone();
-    Ok(Found { headers, store_etag, stored_len, content: Content::Plain, etag, len: stored_len })
+    Ok(Found {
+        headers,
+        store_etag,
+        stored_len,
+        content: Content::Plain,
+        etag,
+        len: stored_len,
+    })
 }
 
 /// `Content-Length` of an answer.
@@ -259,7 +306,11 @@ pub fn content_length(headers: &HeaderMap) -> Result<u64, StoreError> {
 
 /// The total of `Content-Range: bytes a-b/total`.
 fn content_range_total(headers: &HeaderMap) -> Option<u64> {
-    text(headers, CONTENT_RANGE.as_str())?.rsplit_once('/')?.1.parse().ok()
+    text(headers, CONTENT_RANGE.as_str())?
+        .rsplit_once('/')?
+        .1
+        .parse()
+        .ok()
 }
 
 /// Reads the answer to a suffix range: headers, stored length, last bytes (at most 256).
@@ -298,7 +349,11 @@ pub async fn read_exactly(store: &Store, response: Response, len: u64) -> Result
             bytes.extend_from_slice(&data);
         }
     }
-    if bytes.len() as u64 == len { Ok(bytes.freeze()) } else { Err(Integrity::Truncated.into()) }
+    if bytes.len() as u64 == len {
+        Ok(bytes.freeze())
+    } else {
+        Err(Integrity::Truncated.into())
+    }
 }
 
 fn is_empty_or_archived(error: &StoreError) -> bool {
@@ -311,5 +366,8 @@ fn is_empty_or_archived(error: &StoreError) -> bool {
 
 /// A range header value for stored bytes.
 pub fn range_header(range: &std::ops::Range<u64>) -> (http::HeaderName, String) {
-    (RANGE, format!("bytes={}-{}", range.start, range.end.saturating_sub(1)))
+    (
+        RANGE,
+        format!("bytes={}-{}", range.start, range.end.saturating_sub(1)),
+    )
 }

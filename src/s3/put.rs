@@ -16,6 +16,7 @@ use crate::protocol::checksum::Algorithm;
 use crate::protocol::conditions::{Conditions, Outcome};
 use crate::pump::{self, BodyError, BoxBody, Capture, Failure, FooterSource, SealBody, Sealing};
 use crate::store::{Store, StoreError};
+use crate::telemetry::metrics::{self, Direction, StreamGuard};
 
 /// Longest body of one PUT (S3: 5 GiB).
 const MAX_PUT: u64 = 5 * 1024 * 1024 * 1024;
@@ -37,8 +38,19 @@ pub async fn put(service: &Service, call: Call) -> Result<Response, Error> {
         return Err(Error::EntityTooLarge(length));
     }
     let guarded = guard_write(service, &call, &mut headers).await?;
-    let Call { endpoint, body, store, .. } = call;
-    let written = Written { service, settings: &settings, store: &store, bucket: &endpoint.bucket, key: &endpoint.key };
+    let Call {
+        endpoint,
+        body,
+        store,
+        ..
+    } = call;
+    let written = Written {
+        service,
+        settings: &settings,
+        store: &store,
+        bucket: &endpoint.bucket,
+        key: &endpoint.key,
+    };
     let done = match written.write(headers, content, body).await {
         Err(Error::Store(error)) if error.status() == Some(StatusCode::PRECONDITION_FAILED) => {
             return Err(guarded.refused());
@@ -48,8 +60,15 @@ pub async fn put(service: &Service, call: Call) -> Result<Response, Error> {
     let mut answer = meta::common_response(&done.store_headers);
     set(&mut answer, ETAG, &quoted(&done.etag));
     if let Some((algorithm, value)) = done.checksum {
-        set(&mut answer, HeaderName::from_static(algorithm.header()), &value);
-        answer.insert("x-amz-checksum-type", HeaderValue::from_static("FULL_OBJECT"));
+        set(
+            &mut answer,
+            HeaderName::from_static(algorithm.header()),
+            &value,
+        );
+        answer.insert(
+            "x-amz-checksum-type",
+            HeaderValue::from_static("FULL_OBJECT"),
+        );
     }
     Ok(Response::empty(StatusCode::OK, answer))
 }
@@ -69,7 +88,9 @@ impl Guard {
     /// The answer where the store says that the condition does not hold.
     pub fn refused(self) -> Error {
         match self {
-            Self::AppendOnly => Error::Denied(crate::policy::Denied::NotGranted(crate::policy::Action::Overwrite)),
+            Self::AppendOnly => Error::Denied(crate::policy::Denied::NotGranted(
+                crate::policy::Action::Overwrite,
+            )),
             Self::None | Self::Client => Error::PreconditionFailed("If-None-Match"),
         }
     }
@@ -77,14 +98,23 @@ impl Guard {
 
 /// Translates the conditions of a write to the store's ETags and adds the one that an append-only user
 /// needs. Stores that ignore conditions are covered by looking first; those that keep them make it atomic.
-pub async fn guard_write(service: &Service, call: &Call, headers: &mut HeaderMap) -> Result<Guard, Error> {
+pub async fn guard_write(
+    service: &Service,
+    call: &Call,
+    headers: &mut HeaderMap,
+) -> Result<Guard, Error> {
     let conditions = Conditions::from_headers(&call.headers);
     let append_only = !call.permit.may_overwrite();
-    if !append_only && !call.headers.contains_key(IF_MATCH) && !call.headers.contains_key(IF_NONE_MATCH) {
+    if !append_only
+        && !call.headers.contains_key(IF_MATCH)
+        && !call.headers.contains_key(IF_NONE_MATCH)
+    {
         return Ok(Guard::None);
     }
     if call.headers.contains_key(IF_NONE_MATCH) && !conditions.requires_absence() {
-        return Err(Error::NotImplemented("If-None-Match with an ETag on a write"));
+        return Err(Error::NotImplemented(
+            "If-None-Match with an ETag on a write",
+        ));
     }
     let target = Target {
         store: &call.store,
@@ -116,7 +146,11 @@ pub async fn guard_write(service: &Service, call: &Call, headers: &mut HeaderMap
         return Ok(Guard::Client);
     }
     headers.insert(IF_NONE_MATCH, HeaderValue::from_static("*"));
-    Ok(if conditions.requires_absence() { Guard::Client } else { Guard::AppendOnly })
+    Ok(if conditions.requires_absence() {
+        Guard::Client
+    } else {
+        Guard::AppendOnly
+    })
 }
 
 /// What stands at a key before a write.
@@ -133,7 +167,9 @@ pub enum Current {
 pub async fn current(service: &Service, target: &Target<'_>) -> Result<Current, Error> {
     match service.find(target).await {
         Ok(found) => Ok(Current::There(Box::new(found))),
-        Err(Error::Store(error)) if error.status() == Some(StatusCode::NOT_FOUND) && error.code() != "NoSuchBucket" => {
+        Err(Error::Store(error))
+            if error.status() == Some(StatusCode::NOT_FOUND) && error.code() != "NoSuchBucket" =>
+        {
             Ok(Current::Absent)
         }
         Err(Error::Integrity(_)) => Ok(Current::Unreadable),
@@ -170,10 +206,22 @@ impl Written<'_> {
     ///
     /// # Errors
     /// [`Error`]; the store has discarded what it got.
-    pub async fn write(&self, mut headers: HeaderMap, content: HeaderMap, body: Body) -> Result<Done, Error> {
+    pub async fn write(
+        &self,
+        mut headers: HeaderMap,
+        content: HeaderMap,
+        body: Body,
+    ) -> Result<Done, Error> {
         let length = body.length.ok_or(Error::MissingContentLength)?;
         let md5_shown = self.settings.etag == EtagMode::Md5;
-        let Body { stream, finished, expected, .. } = body;
+        let _stream = StreamGuard::new(Direction::In);
+        metrics::object_size(Direction::In, length);
+        let Body {
+            stream,
+            finished,
+            expected,
+            ..
+        } = body;
         // A short body is verified before the store hears of it, and its ETag goes into the metadata.
         let (stream, mut early_md5) = if length <= ONE_SEGMENT {
             let bytes = take(stream, length).await?;
@@ -189,7 +237,10 @@ impl Written<'_> {
         let info = Info {
             plaintext_len: Some(length),
             md5: early_md5,
-            metadata_digest: self.settings.bind_metadata.then(|| v1::bound_digest(&content)),
+            metadata_digest: self
+                .settings
+                .bind_metadata
+                .then(|| v1::bound_digest(&content)),
         };
         let record = envelope::seal_record(
             &self.service.keyring,
@@ -217,15 +268,21 @@ impl Written<'_> {
         let stored_len = sealing.layout()?.stored_len();
         let at_end = finished.clone();
         let sealed = SealBody::new(sealing, stream, move || {
-            let digests = at_end.digests().ok_or_else(|| BodyError::Seal("body did not verify".into()))?;
+            let digests = at_end
+                .digests()
+                .ok_or_else(|| BodyError::Seal("body did not verify".into()))?;
             Ok(FooterSource {
-                etag: digests.md5.filter(|_| md5_shown).map_or(Etag::None, Etag::Md5),
+                etag: digests
+                    .md5
+                    .filter(|_| md5_shown)
+                    .map_or(Etag::None, Etag::Md5),
                 checksum: digests.checksum.as_ref().and_then(v1::footer_checksum),
             })
         })?;
         let failure = Failure::default();
         let body: BoxBody = Capture::new(sealed, failure.clone()).boxed();
-        let mut request = crate::store::Request::object(Method::PUT, self.bucket, self.key).body(body);
+        let mut request =
+            crate::store::Request::object(Method::PUT, self.bucket, self.key).body(body);
         request.headers = headers;
         let answer = match self.store.send("PutObject", request).await {
             Ok(answer) => answer,
@@ -238,9 +295,9 @@ impl Written<'_> {
         if let Some(error) = failure.take() {
             return Err(error.into());
         }
-        let digests = finished
-            .digests()
-            .ok_or(StoreError::Malformed("store answered before the body had ended"))?;
+        let digests = finished.digests().ok_or(StoreError::Malformed(
+            "store answered before the body had ended",
+        ))?;
         let md5 = digests.md5.filter(|_| md5_shown);
         let store_etag = object::store_etag(&store_headers);
         if !store_etag.is_empty() {
@@ -251,12 +308,17 @@ impl Written<'_> {
                     store_etag: store_etag.clone(),
                     stored_len,
                 },
-                Fact { plaintext_len: length, tag: FactTag::sealed(md5) },
+                Fact {
+                    plaintext_len: length,
+                    tag: FactTag::sealed(md5),
+                },
             );
         }
         Ok(Done {
             etag: shown_etag(self.settings, md5, &store_etag),
-            checksum: digests.checksum.map(|checksum| (checksum.algorithm(), checksum.to_base64())),
+            checksum: digests
+                .checksum
+                .map(|checksum| (checksum.algorithm(), checksum.to_base64())),
             store_headers,
         })
     }

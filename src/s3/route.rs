@@ -157,7 +157,11 @@ pub fn route(
         (Some(_), None) => bucket_route(method, query, &has)?,
         (Some(_), Some(_)) => object_route(method, query, &has, headers)?,
     };
-    Ok(Endpoint { kind, bucket: bucket.unwrap_or_default().to_owned(), key: key.unwrap_or_default().to_owned() })
+    Ok(Endpoint {
+        kind,
+        bucket: bucket.unwrap_or_default().to_owned(),
+        key: key.unwrap_or_default().to_owned(),
+    })
 }
 
 fn bucket_route(
@@ -227,13 +231,19 @@ fn object_route(
         }
     }
     if has("attributes") {
-        return if *method == Method::GET { Ok(Kind::GetObjectAttributes) } else { Err(RouteError::MethodNotAllowed) };
+        return if *method == Method::GET {
+            Ok(Kind::GetObjectAttributes)
+        } else {
+            Err(RouteError::MethodNotAllowed)
+        };
     }
     if let Some(setting) = OBJECT_SETTINGS.iter().find(|s| has(s)) {
         return match (*setting, method) {
             ("restore", &Method::POST) => Ok(Kind::ObjectSetting(setting)),
             ("restore", _) => Err(RouteError::MethodNotAllowed),
-            (_, &Method::GET | &Method::PUT) | ("tagging", &Method::DELETE) => Ok(Kind::ObjectSetting(setting)),
+            (_, &Method::GET | &Method::PUT) | ("tagging", &Method::DELETE) => {
+                Ok(Kind::ObjectSetting(setting))
+            }
             _ => Err(RouteError::MethodNotAllowed),
         };
     }
@@ -259,16 +269,26 @@ fn object_route(
 
 /// The rights that a request needs before anything is done. CopyObject needs `read` on its source as
 /// well, DeleteObjects `delete` on each key; those operations ask for them when they have parsed them.
-pub fn needs(endpoint: &Endpoint, method: &Method, query: &Query, headers: &HeaderMap) -> Vec<Need> {
+pub fn needs(
+    endpoint: &Endpoint,
+    method: &Method,
+    query: &Query,
+    headers: &HeaderMap,
+) -> Vec<Need> {
     let bucket = endpoint.bucket.as_str();
     let key = endpoint.key.as_str();
     let get = *method == Method::GET;
     let mut needs = match endpoint.kind {
         Kind::ListBuckets => vec![Need::list_buckets()],
-        Kind::CreateBucket | Kind::DeleteBucket | Kind::BucketUnknown => vec![Need::bucket(Action::Admin, bucket)],
+        Kind::CreateBucket | Kind::DeleteBucket | Kind::BucketUnknown => {
+            vec![Need::bucket(Action::Admin, bucket)]
+        }
         Kind::HeadBucket | Kind::GetBucketLocation => vec![Need::visible(bucket)],
         Kind::ListObjects | Kind::ListObjectsV2 | Kind::ListObjectVersions => {
-            vec![Need::list(bucket, query.first("prefix").unwrap_or_default())]
+            vec![Need::list(
+                bucket,
+                query.first("prefix").unwrap_or_default(),
+            )]
         }
         Kind::DeleteObjects => vec![Need::visible(bucket)],
         Kind::PutObject | Kind::CopyObject => vec![Need::object(Action::Write, bucket, key)],
@@ -280,10 +300,15 @@ pub fn needs(endpoint: &Endpoint, method: &Method, query: &Query, headers: &Head
         Kind::BucketSetting(_) => vec![Need::bucket(Action::Admin, bucket)],
         Kind::ObjectSetting("tagging") if get => vec![Need::object(Action::Read, bucket, key)],
         Kind::ObjectSetting("tagging") => {
-            vec![Need::object(Action::Write, bucket, key), Need::object(Action::Overwrite, bucket, key)]
+            vec![
+                Need::object(Action::Write, bucket, key),
+                Need::object(Action::Overwrite, bucket, key),
+            ]
         }
         Kind::ObjectSetting("restore") => vec![Need::object(Action::Read, bucket, key)],
-        Kind::ObjectSetting("retention" | "legal-hold") if get => vec![Need::object(Action::Read, bucket, key)],
+        Kind::ObjectSetting("retention" | "legal-hold") if get => {
+            vec![Need::object(Action::Read, bucket, key)]
+        }
         Kind::ObjectSetting(_) => vec![Need::bucket(Action::Admin, bucket)],
     };
     if headers.contains_key("x-amz-bypass-governance-retention") {
@@ -303,7 +328,10 @@ mod tests {
         }
         let bucket = "b".to_owned();
         let target = match key {
-            Some(key) => Target::Object { bucket, key: key.to_owned() },
+            Some(key) => Target::Object {
+                bucket,
+                key: key.to_owned(),
+            },
             None => Target::Bucket { bucket },
         };
         route(&method, &target, &parsed, &HeaderMap::new()).map(|endpoint| endpoint.kind)
@@ -311,10 +339,20 @@ mod tests {
 
     #[test]
     fn a_body_for_an_unknown_object_resource_never_goes_on() {
-        for name in ["whatever", "append", "uploadId", "partNumber", "Acl", "TAGGING"] {
+        for name in [
+            "whatever",
+            "append",
+            "uploadId",
+            "partNumber",
+            "Acl",
+            "TAGGING",
+        ] {
             for method in [Method::PUT, Method::POST] {
                 assert!(
-                    matches!(kind(method, Some("k"), &[(name, "1")]), Err(RouteError::NotImplemented(_))),
+                    matches!(
+                        kind(method, Some("k"), &[(name, "1")]),
+                        Err(RouteError::NotImplemented(_))
+                    ),
                     "{name}"
                 );
             }
@@ -323,18 +361,43 @@ mod tests {
 
     #[test]
     fn signing_and_sdk_parameters_change_nothing() {
-        let query = [("x-id", "PutObject"), ("X-Amz-Signature", "0"), ("versionId", "v")];
+        let query = [
+            ("x-id", "PutObject"),
+            ("X-Amz-Signature", "0"),
+            ("versionId", "v"),
+        ];
         assert_eq!(kind(Method::PUT, Some("k"), &query), Ok(Kind::PutObject));
-        assert_eq!(kind(Method::GET, None, &[("list-type", "2"), ("prefix", "a")]), Ok(Kind::ListObjectsV2));
-        assert_eq!(kind(Method::GET, None, &[("versions", "")]), Ok(Kind::ListObjectVersions));
+        assert_eq!(
+            kind(Method::GET, None, &[("list-type", "2"), ("prefix", "a")]),
+            Ok(Kind::ListObjectsV2)
+        );
+        assert_eq!(
+            kind(Method::GET, None, &[("versions", "")]),
+            Ok(Kind::ListObjectVersions)
+        );
     }
 
     #[test]
     fn settings_are_forwarded_and_multipart_is_not_there_yet() {
-        assert_eq!(kind(Method::PUT, Some("k"), &[("tagging", "")]), Ok(Kind::ObjectSetting("tagging")));
-        assert_eq!(kind(Method::PUT, None, &[("lifecycle", "")]), Ok(Kind::BucketSetting("lifecycle")));
-        assert_eq!(kind(Method::GET, None, &[("novelty", "")]), Ok(Kind::BucketUnknown));
-        assert!(matches!(kind(Method::POST, Some("k"), &[("uploads", "")]), Err(RouteError::NotImplemented(_))));
-        assert!(matches!(kind(Method::POST, None, &[]), Err(RouteError::NotImplemented(_))));
+        assert_eq!(
+            kind(Method::PUT, Some("k"), &[("tagging", "")]),
+            Ok(Kind::ObjectSetting("tagging"))
+        );
+        assert_eq!(
+            kind(Method::PUT, None, &[("lifecycle", "")]),
+            Ok(Kind::BucketSetting("lifecycle"))
+        );
+        assert_eq!(
+            kind(Method::GET, None, &[("novelty", "")]),
+            Ok(Kind::BucketUnknown)
+        );
+        assert!(matches!(
+            kind(Method::POST, Some("k"), &[("uploads", "")]),
+            Err(RouteError::NotImplemented(_))
+        ));
+        assert!(matches!(
+            kind(Method::POST, None, &[]),
+            Err(RouteError::NotImplemented(_))
+        ));
     }
 }

@@ -10,8 +10,6 @@ use super::Error;
 use crate::pump::BoxBody;
 use crate::store::StoreError;
 
-/// Longest document taken from a client: 1,000 keys of 1,024 escaped bytes fit several times.
-const MAX_REQUEST: usize = 8 * 1024 * 1024;
 /// Deepest nesting taken.
 const MAX_DEPTH: usize = 32;
 /// Keys in one DeleteObjects (S3: 1,000).
@@ -95,12 +93,12 @@ pub fn escape_into(out: &mut String, text: &str) {
 /// Reads a client's XML body to its verified end.
 ///
 /// # Errors
-/// [`Error::MalformedXml`] above 8 MiB, or what is wrong with the body.
-pub async fn read_document(mut body: BoxBody) -> Result<Bytes, Error> {
+/// [`Error::MalformedXml`] above `limit` bytes, or what is wrong with the body.
+pub async fn read_document(mut body: BoxBody, limit: usize) -> Result<Bytes, Error> {
     let mut bytes = BytesMut::new();
     while let Some(frame) = body.frame().await {
         if let Ok(data) = frame?.into_data() {
-            if bytes.len() + data.len() > MAX_REQUEST {
+            if bytes.len() + data.len() > limit {
                 return Err(Error::MalformedXml);
             }
             bytes.extend_from_slice(&data);
@@ -111,12 +109,14 @@ pub async fn read_document(mut body: BoxBody) -> Result<Bytes, Error> {
 
 /// Reads a body that should be empty, so that its verdict is known.
 pub async fn drain(body: BoxBody) -> Result<Bytes, Error> {
-    read_document(body).await
+    read_document(body, 0).await
 }
 
 /// Raw text of an element, unescaped.
 fn unescape(raw: &str) -> Option<String> {
-    quick_xml::escape::unescape(raw).ok().map(|text| text.into_owned())
+    quick_xml::escape::unescape(raw)
+        .ok()
+        .map(|text| text.into_owned())
 }
 
 /// An element with its position in the document.
@@ -130,7 +130,10 @@ struct Element<'a> {
 }
 
 /// Calls `visit` for each element as it ends (children before parents).
-fn walk<'a>(document: &'a str, mut visit: impl FnMut(&Element<'a>) -> Result<(), ()>) -> Result<(), ()> {
+fn walk<'a>(
+    document: &'a str,
+    mut visit: impl FnMut(&Element<'a>) -> Result<(), ()>,
+) -> Result<(), ()> {
     let mut reader = Reader::from_str(document);
     reader.config_mut().check_end_names = true;
     let mut path: Vec<&'a str> = Vec::new();
@@ -153,7 +156,11 @@ fn walk<'a>(document: &'a str, mut visit: impl FnMut(&Element<'a>) -> Result<(),
                 }
                 path.push(name);
                 if empty {
-                    visit(&Element { path: path.clone(), inner: "", span: before..after })?;
+                    visit(&Element {
+                        path: path.clone(),
+                        inner: "",
+                        span: before..after,
+                    })?;
                     path.pop();
                 } else {
                     starts.push((before, after));
@@ -162,11 +169,21 @@ fn walk<'a>(document: &'a str, mut visit: impl FnMut(&Element<'a>) -> Result<(),
             Event::End(_) => {
                 let (from, inner) = starts.pop().ok_or(())?;
                 let inner = document.get(inner..before).ok_or(())?;
-                visit(&Element { path: path.clone(), inner, span: from..after })?;
+                visit(&Element {
+                    path: path.clone(),
+                    inner,
+                    span: from..after,
+                })?;
                 path.pop();
             }
             Event::DocType(_) => return Err(()),
-            Event::Eof => return if path.is_empty() && roots == 1 { Ok(()) } else { Err(()) },
+            Event::Eof => {
+                return if path.is_empty() && roots == 1 {
+                    Ok(())
+                } else {
+                    Err(())
+                };
+            }
             _ => {}
         }
     }
@@ -174,7 +191,11 @@ fn walk<'a>(document: &'a str, mut visit: impl FnMut(&Element<'a>) -> Result<(),
 
 /// Local name of `<prefix:name attr…>`.
 fn tag_name(tag: &str) -> &str {
-    let name = tag.trim_start_matches('<').split([' ', '\t', '\r', '\n', '/', '>']).next().unwrap_or_default();
+    let name = tag
+        .trim_start_matches('<')
+        .split([' ', '\t', '\r', '\n', '/', '>'])
+        .next()
+        .unwrap_or_default();
     name.rsplit(':').next().unwrap_or(name)
 }
 
@@ -202,7 +223,10 @@ pub struct Delete {
 /// [`Error::MalformedXml`]: not XML, no keys, more than 1,000.
 pub fn parse_delete(document: &[u8]) -> Result<Delete, Error> {
     let document = std::str::from_utf8(document).map_err(|_| Error::MalformedXml)?;
-    let mut delete = Delete { objects: Vec::new(), quiet: false };
+    let mut delete = Delete {
+        objects: Vec::new(),
+        quiet: false,
+    };
     let (mut key, mut version, mut conditional) = (None, None, false);
     walk(document, |element| {
         match element.path.as_slice() {
@@ -216,7 +240,11 @@ pub fn parse_delete(document: &[u8]) -> Result<Delete, Error> {
                 if delete.objects.len() == MAX_DELETE {
                     return Err(());
                 }
-                delete.objects.push(DeleteEntry { key, version: version.take(), conditional });
+                delete.objects.push(DeleteEntry {
+                    key,
+                    version: version.take(),
+                    conditional,
+                });
                 conditional = false;
             }
             ["Delete", "Quiet"] => delete.quiet = element.inner.trim().eq_ignore_ascii_case("true"),
@@ -227,7 +255,11 @@ pub fn parse_delete(document: &[u8]) -> Result<Delete, Error> {
         Ok(())
     })
     .map_err(|()| Error::MalformedXml)?;
-    if delete.objects.is_empty() { Err(Error::MalformedXml) } else { Ok(delete) }
+    if delete.objects.is_empty() {
+        Err(Error::MalformedXml)
+    } else {
+        Ok(delete)
+    }
 }
 
 /// Copies `Deleted` and `Error` entries of the store's answer. Error texts are the store's own and stay out.
@@ -236,7 +268,9 @@ pub fn parse_delete(document: &[u8]) -> Result<Delete, Error> {
 /// [`StoreError::Malformed`].
 pub fn copy_delete_result(document: &[u8], result: &mut Writer) -> Result<(), StoreError> {
     let malformed = StoreError::Malformed("DeleteResult is not XML");
-    let Ok(document) = std::str::from_utf8(document) else { return Err(malformed) };
+    let Ok(document) = std::str::from_utf8(document) else {
+        return Err(malformed);
+    };
     let (mut key, mut version, mut code) = (None, None, None);
     walk(document, |element| {
         match element.path.as_slice() {
@@ -246,7 +280,11 @@ pub fn copy_delete_result(document: &[u8], result: &mut Writer) -> Result<(), St
             [_, "Error", "Code"] => code = Some(element.inner),
             [_, "Error"] => {
                 result.open("Error");
-                for (name, value) in [("Key", key.take()), ("VersionId", version.take()), ("Code", code.take())] {
+                for (name, value) in [
+                    ("Key", key.take()),
+                    ("VersionId", version.take()),
+                    ("Code", code.take()),
+                ] {
                     if let Some(value) = value {
                         result.raw(name, value);
                     }
@@ -280,10 +318,8 @@ pub fn filter_buckets(document: &[u8], keep: impl Fn(&str) -> bool) -> Result<By
     walk(document, |element| {
         match element.path.as_slice() {
             [_, "Buckets", "Bucket", "Name"] => name = unescape(element.inner),
-            [_, "Buckets", "Bucket"] => {
-                if name.take().is_some_and(|name| keep(&name)) {
-                    result.raw("Bucket", element.inner);
-                }
+            [_, "Buckets", "Bucket"] if name.take().is_some_and(|name| keep(&name)) => {
+                result.raw("Bucket", element.inner);
             }
             [_, "ContinuationToken" | "Prefix"] => tail.push((element.path[1], element.inner)),
             _ => {}
@@ -385,7 +421,8 @@ impl<'a> Listing<'a> {
                 [_, "Contents" | "Version", child] => children.push((child, element.inner)),
                 [_, name @ ("Contents" | "Version")] => {
                     let children = std::mem::take(&mut children);
-                    let field = |name: &str| children.iter().find(|(n, _)| *n == name).map(|(_, v)| *v);
+                    let field =
+                        |name: &str| children.iter().find(|(n, _)| *n == name).map(|(_, v)| *v);
                     entries.push(Entry {
                         key: unescape(field("Key").ok_or(())?).ok_or(())?,
                         version: field("VersionId").map(str::to_owned),
@@ -407,7 +444,8 @@ impl<'a> Listing<'a> {
         .map_err(|()| malformed())?;
         if url_encoded {
             for entry in &mut entries {
-                let bytes = crate::protocol::uri::percent_decode(&entry.key, true).map_err(|_| malformed())?;
+                let bytes = crate::protocol::uri::percent_decode(&entry.key, true)
+                    .map_err(|_| malformed())?;
                 entry.key = String::from_utf8(bytes).map_err(|_| malformed())?;
             }
         }
@@ -459,8 +497,18 @@ mod tests {
         let listing = Listing::parse(document.as_bytes()).unwrap();
         assert_eq!(listing.entries.len(), 1);
         let entry = &listing.entries[0];
-        assert_eq!((entry.key.as_str(), entry.store_etag.as_str(), entry.stored_len), ("a&b", "e", 800));
-        let out = listing.rewrite(&[Shown { len: 7, etag: "f".into() }]);
+        assert_eq!(
+            (
+                entry.key.as_str(),
+                entry.store_etag.as_str(),
+                entry.stored_len
+            ),
+            ("a&b", "e", 800)
+        );
+        let out = listing.rewrite(&[Shown {
+            len: 7,
+            etag: "f".into(),
+        }]);
         let expected = document
             .replace("800", "7")
             .replace("&quot;e&quot;", "&quot;f&quot;")
@@ -473,7 +521,10 @@ mod tests {
         let document = "<R><EncodingType>url</EncodingType><Contents><Key>a%2Bb+c%0A</Key><Size>1</Size></Contents></R>";
         let listing = Listing::parse(document.as_bytes()).unwrap();
         assert_eq!(listing.entries[0].key, "a+b c\n");
-        let out = listing.rewrite(&[Shown { len: 1, etag: String::new() }]);
+        let out = listing.rewrite(&[Shown {
+            len: 1,
+            etag: String::new(),
+        }]);
         assert!(std::str::from_utf8(&out).unwrap().contains("a%2Bb+c%0A"));
     }
 
@@ -481,11 +532,27 @@ mod tests {
     fn deletes_are_bounded_and_strict() {
         let ok = b"<Delete><Object><Key>a</Key></Object><Object><Key>b</Key><VersionId>v</VersionId></Object><Quiet>true</Quiet></Delete>";
         let delete = parse_delete(ok).unwrap();
-        assert!(delete.quiet && delete.objects.len() == 2 && delete.objects[1].version.as_deref() == Some("v"));
-        let many = format!("<Delete>{}</Delete>", "<Object><Key>a</Key></Object>".repeat(1001));
+        assert!(
+            delete.quiet
+                && delete.objects.len() == 2
+                && delete.objects[1].version.as_deref() == Some("v")
+        );
+        let many = format!(
+            "<Delete>{}</Delete>",
+            "<Object><Key>a</Key></Object>".repeat(1001)
+        );
         let deep = format!("<Delete>{}", "<a>".repeat(64));
-        let bad = ["", "<Delete/>", "<Delete><Object/></Delete>", "<Other/>", "<Delete>", "<a/><b/>", &many, &deep,
-            "<!DOCTYPE x [<!ENTITY e \"x\">]><Delete><Object><Key>&e;</Key></Object></Delete>"];
+        let bad = [
+            "",
+            "<Delete/>",
+            "<Delete><Object/></Delete>",
+            "<Other/>",
+            "<Delete>",
+            "<a/><b/>",
+            &many,
+            &deep,
+            "<!DOCTYPE x [<!ENTITY e \"x\">]><Delete><Object><Key>&e;</Key></Object></Delete>",
+        ];
         for document in bad {
             assert!(parse_delete(document.as_bytes()).is_err(), "{document:.60}");
         }
@@ -496,6 +563,10 @@ mod tests {
         let document = b"<ListAllMyBucketsResult><Owner><ID>secret</ID></Owner><Buckets><Bucket><Name>a</Name></Bucket><Bucket><Name>b</Name></Bucket></Buckets></ListAllMyBucketsResult>";
         let out = filter_buckets(document, |name| name == "b").unwrap();
         let out = std::str::from_utf8(&out).unwrap();
-        assert!(out.contains("<Name>b</Name>") && !out.contains("<Name>a</Name>") && !out.contains("secret"));
+        assert!(
+            out.contains("<Name>b</Name>")
+                && !out.contains("<Name>a</Name>")
+                && !out.contains("secret")
+        );
     }
 }

@@ -17,10 +17,13 @@ use super::StoreError;
 use crate::auth::Signer;
 use crate::protocol::uri::{self, Query};
 use crate::pump::{self, BodyError, BoxBody};
-use crate::telemetry::metrics;
+use crate::telemetry::metrics::{self, Direction, Side};
 
 /// Longest XML answer that is read into memory: a listing page of 1,000 keys of 1,024 escaped bytes.
 const MAX_DOCUMENT: usize = 16 * 1024 * 1024;
+
+/// How often a read is sent again where no answer came.
+const RETRIES: usize = 2;
 
 /// Bytes that HTTP/1 reads or queues at once on a connection to the store.
 const CONNECTION_BUFFER: usize = 128 * 1024;
@@ -100,7 +103,14 @@ pub type Response = http::Response<Incoming>;
 impl Request {
     /// A request without body about the service itself.
     pub fn service(method: Method) -> Self {
-        Self { method, bucket: None, key: None, query: Query::default(), headers: HeaderMap::new(), body: None }
+        Self {
+            method,
+            bucket: None,
+            key: None,
+            query: Query::default(),
+            headers: HeaderMap::new(),
+            body: None,
+        }
     }
 
     /// A request without body about a bucket or the service.
@@ -117,7 +127,23 @@ impl Request {
 
     /// A request without body about an object.
     pub fn object(method: Method, bucket: &str, key: &str) -> Self {
-        Self { key: Some(key.to_owned()), ..Self::bucket(method, bucket) }
+        Self {
+            key: Some(key.to_owned()),
+            ..Self::bucket(method, bucket)
+        }
+    }
+
+    /// The same request, where sending it twice does no harm.
+    fn again(&self) -> Option<Self> {
+        let read = matches!(self.method, Method::GET | Method::HEAD) && self.body.is_none();
+        read.then(|| Self {
+            method: self.method.clone(),
+            bucket: self.bucket.clone(),
+            key: self.key.clone(),
+            query: self.query.clone(),
+            headers: self.headers.clone(),
+            body: None,
+        })
     }
 
     /// Adds a query pair.
@@ -192,7 +218,10 @@ impl Client {
 
     /// The client with credentials.
     pub fn with(self: &Arc<Self>, signer: Arc<Signer>) -> Store {
-        Store { client: self.clone(), signer }
+        Store {
+            client: self.clone(),
+            signer,
+        }
     }
 
     fn target(&self, bucket: Option<&str>, key: Option<&str>) -> (String, String) {
@@ -203,7 +232,9 @@ impl Client {
                 uri::percent_encode_into(&mut path, key.as_bytes(), true);
                 (format!("{bucket}.{}", self.authority), path)
             }
-            (Addressing::Path, Some(bucket)) => (self.authority.clone(), uri::encode_path(bucket, key)),
+            (Addressing::Path, Some(bucket)) => {
+                (self.authority.clone(), uri::encode_path(bucket, key))
+            }
             (_, None) => (self.authority.clone(), "/".to_owned()),
         }
     }
@@ -215,9 +246,24 @@ impl Store {
     /// # Errors
     /// [`StoreError`]; where the request's own body failed, [`StoreError::Unreachable`] (the caller
     /// knows why its body failed).
-    pub async fn send(&self, operation: &'static str, request: Request) -> Result<Response, StoreError> {
+    pub async fn send(
+        &self,
+        operation: &'static str,
+        request: Request,
+    ) -> Result<Response, StoreError> {
         let started = std::time::Instant::now();
-        let result = self.send_inner(request).await;
+        let mut again = request.again();
+        let mut result = self.send_inner(request).await;
+        // A kept connection may have been closed by the store just when it was used. Reads can simply be
+        // sent again; anything else is for the client to repeat, which knows what it meant.
+        for _ in 0..RETRIES {
+            let (Err(StoreError::Unreachable(reason)), Some(request)) = (&result, again) else {
+                break;
+            };
+            tracing::debug!(operation, reason, "asking the store again");
+            again = request.again();
+            result = self.send_inner(request).await;
+        }
         let status = match &result {
             Ok(response) => Some(response.status()),
             Err(error) => error.status(),
@@ -231,9 +277,17 @@ impl Store {
 
     async fn send_inner(&self, request: Request) -> Result<Response, StoreError> {
         let client = &self.client;
-        let Request { method, bucket, key, query, mut headers, body } = request;
+        let Request {
+            method,
+            bucket,
+            key,
+            query,
+            mut headers,
+            body,
+        } = request;
         let (host, path) = client.target(bucket.as_deref(), key.as_deref());
-        let host_value = HeaderValue::from_str(&host).map_err(|e| StoreError::Request(e.to_string()))?;
+        let host_value =
+            HeaderValue::from_str(&host).map_err(|e| StoreError::Request(e.to_string()))?;
         headers.insert(HOST, host_value);
         let had_body = body.is_some();
         let body = body.unwrap_or_else(pump::empty);
@@ -245,7 +299,14 @@ impl Store {
         }
         let raw_query = query.encode();
         self.signer
-            .sign(&method, &path, &raw_query, &mut headers, "UNSIGNED-PAYLOAD", (client.now)())
+            .sign(
+                &method,
+                &path,
+                &raw_query,
+                &mut headers,
+                "UNSIGNED-PAYLOAD",
+                (client.now)(),
+            )
             .map_err(|e| StoreError::Request(e.to_string()))?;
         let target = if raw_query.is_empty() {
             format!("{}://{host}{path}", client.scheme)
@@ -269,12 +330,17 @@ impl Store {
             match tokio::time::timeout(client.timeouts.read, &mut answer).await {
                 Ok(Ok(response)) => break response,
                 Ok(Err(error)) => return Err(StoreError::Unreachable(chain(&error))),
-                Err(_) if sent.load(Ordering::Acquire) && waited_since_end => return Err(StoreError::Timeout),
+                Err(_) if sent.load(Ordering::Acquire) && waited_since_end => {
+                    return Err(StoreError::Timeout);
+                }
                 Err(_) => waited_since_end = sent.load(Ordering::Acquire),
             }
         };
         let status = response.status();
         let headers = Box::new(response.headers().clone());
+        if sent.load(Ordering::Acquire) {
+            metrics::bytes(Side::Store, Direction::In, length);
+        }
         if status.is_success() || status == StatusCode::NOT_MODIFIED {
             return Ok(response);
         }
@@ -282,7 +348,12 @@ impl Store {
             Ok(document) => error_fields(&document),
             Err(_) => (String::new(), String::new()),
         };
-        Err(StoreError::Status { status, code, message, headers })
+        Err(StoreError::Status {
+            status,
+            code,
+            message,
+            headers,
+        })
     }
 
     /// Reads a bounded answer.
@@ -303,7 +374,14 @@ impl Store {
 
     /// The body of an answer, with a limit on how long the store may pause.
     pub fn stream(&self, response: Response) -> BoxBody {
-        let body = response.into_body().map_err(|e| BodyError::Store(chain(&e)));
+        let body = response
+            .into_body()
+            .map_err(|e| BodyError::Store(chain(&e)))
+            .map_frame(|frame| {
+                let count = frame.data_ref().map_or(0, Bytes::len);
+                metrics::bytes(Side::Store, Direction::Out, count as u64);
+                frame
+            });
         pump::IdleLimit::new(body, self.client.timeouts.read, || BodyError::StoreStalled).boxed()
     }
 }
@@ -333,5 +411,8 @@ fn error_fields(document: &[u8]) -> (String, String) {
         let to = from + text[from..].find('<')?;
         Some(text[from..to].chars().take(500).collect::<String>())
     };
-    (field("Code").unwrap_or_default(), field("Message").unwrap_or_default())
+    (
+        field("Code").unwrap_or_default(),
+        field("Message").unwrap_or_default(),
+    )
 }

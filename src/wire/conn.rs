@@ -63,12 +63,23 @@ impl<T> Conn<T> {
     /// Wraps a stream.
     pub fn new(io: T, signals: Signals) -> Self {
         let deadline = sleep_until(Instant::now());
-        Self { io, deadline, signals, interim_left: 0, write_closed: false, drained: 0 }
+        Self {
+            io,
+            deadline,
+            signals,
+            interim_left: 0,
+            write_closed: false,
+            drained: 0,
+        }
     }
 }
 
 impl<T: AsyncRead> AsyncRead for Conn<T> {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         self.project().io.poll_read(cx, buf)
     }
 }
@@ -93,7 +104,11 @@ impl<T: AsyncRead + AsyncWrite> Conn<T> {
 }
 
 impl<T: AsyncRead + AsyncWrite> AsyncWrite for Conn<T> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         ready!(self.as_mut().poll_interim(cx))?;
         self.project().io.poll_write(cx, buf)
     }
@@ -129,7 +144,9 @@ impl<T: AsyncRead + AsyncWrite> AsyncWrite for Conn<T> {
         while *this.drained < LINGER_BYTES {
             let mut buf = ReadBuf::new(&mut scratch);
             match this.io.as_mut().poll_read(cx, &mut buf) {
-                Poll::Ready(Ok(())) if !buf.filled().is_empty() => *this.drained += buf.filled().len(),
+                Poll::Ready(Ok(())) if !buf.filled().is_empty() => {
+                    *this.drained += buf.filled().len()
+                }
                 Poll::Ready(_) => return Poll::Ready(Ok(())),
                 Poll::Pending => {
                     ready!(std::future::Future::poll(this.deadline.as_mut(), cx));

@@ -35,7 +35,13 @@ pub struct Told {
 
 impl Told {
     fn new(code: &str, status: StatusCode, message: impl Into<String>) -> Self {
-        Self { code: code.into(), status, message: message.into(), headers: HeaderMap::new(), extra: Vec::new() }
+        Self {
+            code: code.into(),
+            status,
+            message: message.into(),
+            headers: HeaderMap::new(),
+            extra: Vec::new(),
+        }
     }
 
     fn bad(code: &str, message: impl Into<String>) -> Self {
@@ -64,9 +70,15 @@ impl Told {
 
     fn integrity(kind: Integrity) -> Self {
         let message = match kind {
-            Integrity::Plaintext => "The object at this key is not encrypted, and this bucket does not allow that.",
-            Integrity::NoKey => "The object at this key is encrypted for a key that this gateway does not have.",
-            _ => "The object at this key is not what was written there. Nothing of it was released.",
+            Integrity::Plaintext => {
+                "The object at this key is not encrypted, and this bucket does not allow that."
+            }
+            Integrity::NoKey => {
+                "The object at this key is encrypted for a key that this gateway does not have."
+            }
+            _ => {
+                "The object at this key is not what was written there. Nothing of it was released."
+            }
         };
         Self::new(INTEGRITY.0, INTEGRITY.1, message)
     }
@@ -108,7 +120,9 @@ impl Told {
             | AuthError::NotYetValid
             | AuthError::Expired { .. }
             | AuthError::MissingSignedHeader(_)
-            | AuthError::UnsignedHeader(_) => Self::new("AccessDenied", StatusCode::FORBIDDEN, message),
+            | AuthError::UnsignedHeader(_) => {
+                Self::new("AccessDenied", StatusCode::FORBIDDEN, message)
+            }
             AuthError::InvalidToken => Self::bad("InvalidToken", message),
             AuthError::InvalidAccessKeyId { .. } => Self::new(
                 "InvalidAccessKeyId",
@@ -120,7 +134,9 @@ impl Told {
                 StatusCode::FORBIDDEN,
                 "The request signature we calculated does not match the signature you provided. Check your key and signing method.",
             ),
-            AuthError::InvalidContentSha256 | AuthError::UnsupportedScheme => Self::bad("InvalidArgument", message),
+            AuthError::InvalidContentSha256 | AuthError::UnsupportedScheme => {
+                Self::bad("InvalidArgument", message)
+            }
             _ => Self::bad("InvalidRequest", message),
         }
     }
@@ -128,7 +144,9 @@ impl Told {
     /// A target that cannot be parsed.
     pub fn uri(error: UriError) -> Self {
         match error {
-            UriError::InvalidBucketName => Self::bad("InvalidBucketName", "The specified bucket is not valid."),
+            UriError::InvalidBucketName => {
+                Self::bad("InvalidBucketName", "The specified bucket is not valid.")
+            }
             UriError::KeyTooLong => Self::bad("KeyTooLongError", "Your key is too long."),
             UriError::InvalidCopySource => Self::bad(
                 "InvalidArgument",
@@ -142,15 +160,20 @@ impl Told {
     pub fn checksum(error: &ChecksumError) -> Self {
         let message = capitalised(&error.to_string());
         match error {
-            ChecksumError::InvalidContentMd5 => {
-                Self::bad("InvalidDigest", "The Content-MD5 you specified was invalid.")
-            }
-            ChecksumError::BadContentMd5 => {
-                Self::bad("BadDigest", "The Content-MD5 you specified did not match what we received.")
-            }
+            ChecksumError::InvalidContentMd5 => Self::bad(
+                "InvalidDigest",
+                "The Content-MD5 you specified was invalid.",
+            ),
+            ChecksumError::BadContentMd5 => Self::bad(
+                "BadDigest",
+                "The Content-MD5 you specified did not match what we received.",
+            ),
             ChecksumError::BadChecksum(algorithm) => Self::bad(
                 "BadDigest",
-                format!("The {} you specified did not match the calculated checksum.", algorithm.name()),
+                format!(
+                    "The {} you specified did not match the calculated checksum.",
+                    algorithm.name()
+                ),
             ),
             ChecksumError::BadPayloadHash => Self::bad(
                 "XAmzContentSHA256Mismatch",
@@ -170,19 +193,27 @@ impl Told {
                 StatusCode::FORBIDDEN,
                 "A chunk signature we calculated does not match the one you provided.",
             ),
-            ChunkedError::MissingDecodedLength => {
-                Self::new("MissingContentLength", StatusCode::LENGTH_REQUIRED, "You must provide the x-amz-decoded-content-length HTTP header.")
+            ChunkedError::MissingDecodedLength => Self::new(
+                "MissingContentLength",
+                StatusCode::LENGTH_REQUIRED,
+                "You must provide the x-amz-decoded-content-length HTTP header.",
+            ),
+            ChunkedError::Truncated | ChunkedError::LengthMismatch | ChunkedError::TrailingData => {
+                Self::incomplete()
             }
-            ChunkedError::Truncated | ChunkedError::LengthMismatch | ChunkedError::TrailingData => Self::incomplete(),
-            ChunkedError::MalformedTrailer(_) => {
-                Self::bad("MalformedTrailerError", "The request contained trailing data that was not well-formed.")
-            }
+            ChunkedError::MalformedTrailer(_) => Self::bad(
+                "MalformedTrailerError",
+                "The request contained trailing data that was not well-formed.",
+            ),
             _ => Self::bad("InvalidRequest", "The aws-chunked body is not well-formed."),
         }
     }
 
     fn incomplete() -> Self {
-        Self::bad("IncompleteBody", "You did not provide the number of bytes specified by the Content-Length HTTP header.")
+        Self::bad(
+            "IncompleteBody",
+            "You did not provide the number of bytes specified by the Content-Length HTTP header.",
+        )
     }
 
     /// A body that broke off or did not verify.
@@ -202,30 +233,55 @@ impl Told {
     }
 
     fn store(error: &StoreError) -> Self {
-        let StoreError::Status { status, code, headers, .. } = error else {
+        let StoreError::Status {
+            status,
+            code,
+            headers,
+            ..
+        } = error
+        else {
             return match error {
                 StoreError::Unreachable(_) | StoreError::Timeout => Self::unavailable(),
                 _ => Self::internal(),
             };
         };
         let mut told = match known(code) {
-            Some((known_status, message)) => Self::new(code, known_status.unwrap_or(*status), message),
+            Some((known_status, message)) => {
+                Self::new(code, known_status.unwrap_or(*status), message)
+            }
             None => match status.as_u16() {
                 404 => Self::new("NoSuchKey", *status, "The specified key does not exist."),
                 403 => Self::denied(),
                 405 => Self::route(RouteError::MethodNotAllowed),
-                409 => Self::new("OperationAborted", *status, "A conflicting operation is in progress. Please try again."),
+                409 => Self::new(
+                    "OperationAborted",
+                    *status,
+                    "A conflicting operation is in progress. Please try again.",
+                ),
                 412 => Self::precondition(),
-                416 => Self::new("InvalidRange", *status, "The requested range is not satisfiable."),
-                429 | 503 => Self::new("SlowDown", StatusCode::SERVICE_UNAVAILABLE, "Please reduce your request rate."),
+                416 => Self::new(
+                    "InvalidRange",
+                    *status,
+                    "The requested range is not satisfiable.",
+                ),
+                429 | 503 => Self::new(
+                    "SlowDown",
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "Please reduce your request rate.",
+                ),
                 501 => Self::not_implemented("the storage behind this gateway does not offer it"),
-                400..=499 => Self::new(plain_code(code).unwrap_or("InvalidRequest"), *status, "The storage behind this gateway refused the request."),
+                400..=499 => Self::new(
+                    plain_code(code).unwrap_or("InvalidRequest"),
+                    *status,
+                    "The storage behind this gateway refused the request.",
+                ),
                 _ => Self::internal(),
             },
         };
         for name in ["x-amz-delete-marker", "x-amz-version-id", "allow"] {
             if let Some(value) = headers.get(name) {
-                told.headers.insert(HeaderName::from_static(name), value.clone());
+                told.headers
+                    .insert(HeaderName::from_static(name), value.clone());
             }
         }
         told
@@ -243,12 +299,15 @@ impl Told {
 impl From<s3::Error> for Told {
     fn from(error: s3::Error) -> Self {
         match error {
-            s3::Error::NotModified { headers } => {
-                Self { headers: *headers, ..Self::new("NotModified", StatusCode::NOT_MODIFIED, "") }
-            }
-            s3::Error::NoSuchKey => {
-                Self::new("NoSuchKey", StatusCode::NOT_FOUND, "The specified key does not exist.")
-            }
+            s3::Error::NotModified { headers } => Self {
+                headers: *headers,
+                ..Self::new("NotModified", StatusCode::NOT_MODIFIED, "")
+            },
+            s3::Error::NoSuchKey => Self::new(
+                "NoSuchKey",
+                StatusCode::NOT_FOUND,
+                "The specified key does not exist.",
+            ),
             s3::Error::PreconditionFailed(condition) => {
                 let mut told = Self::precondition();
                 told.extra.push(("Condition", condition.into()));
@@ -272,8 +331,10 @@ impl From<s3::Error> for Told {
                 "You must provide the Content-Length HTTP header.",
             ),
             s3::Error::EntityTooLarge(length) => {
-                let mut told =
-                    Self::bad("EntityTooLarge", "Your proposed upload exceeds the maximum allowed size");
+                let mut told = Self::bad(
+                    "EntityTooLarge",
+                    "Your proposed upload exceeds the maximum allowed size",
+                );
                 told.extra.push(("ProposedSize", length.to_string()));
                 told
             }
@@ -321,27 +382,45 @@ fn known(code: &str) -> Option<(Option<StatusCode>, &'static str)> {
         "NoSuchLifecycleConfiguration" => "The lifecycle configuration does not exist",
         "NoSuchBucketPolicy" => "The bucket policy does not exist",
         "NoSuchCORSConfiguration" => "The CORS configuration does not exist",
-        "NoSuchWebsiteConfiguration" => "The specified bucket does not have a website configuration",
-        "NoSuchPublicAccessBlockConfiguration" => "The public access block configuration was not found",
-        "NoSuchObjectLockConfiguration" => "The specified object does not have an ObjectLock configuration",
-        "ObjectLockConfigurationNotFoundError" => "Object Lock configuration does not exist for this bucket",
+        "NoSuchWebsiteConfiguration" => {
+            "The specified bucket does not have a website configuration"
+        }
+        "NoSuchPublicAccessBlockConfiguration" => {
+            "The public access block configuration was not found"
+        }
+        "NoSuchObjectLockConfiguration" => {
+            "The specified object does not have an ObjectLock configuration"
+        }
+        "ObjectLockConfigurationNotFoundError" => {
+            "Object Lock configuration does not exist for this bucket"
+        }
         "ReplicationConfigurationNotFoundError" => "The replication configuration was not found",
-        "ServerSideEncryptionConfigurationNotFoundError" => "The server side encryption configuration was not found",
+        "ServerSideEncryptionConfigurationNotFoundError" => {
+            "The server side encryption configuration was not found"
+        }
         "OwnershipControlsNotFoundError" => "The bucket ownership controls were not found",
-        "BucketAlreadyExists" => "The requested bucket name is not available. Please select a different name and try again.",
-        "BucketAlreadyOwnedByYou" => "Your previous request to create the named bucket succeeded and you already own it.",
+        "BucketAlreadyExists" => {
+            "The requested bucket name is not available. Please select a different name and try again."
+        }
+        "BucketAlreadyOwnedByYou" => {
+            "Your previous request to create the named bucket succeeded and you already own it."
+        }
         "BucketNotEmpty" => "The bucket you tried to delete is not empty",
         "InvalidBucketName" => "The specified bucket is not valid.",
         "InvalidBucketState" => "The request is not valid for the current state of the bucket.",
         "InvalidLocationConstraint" => "The specified location constraint is not valid.",
-        "IllegalLocationConstraintException" => "The specified location constraint is not valid for this endpoint.",
+        "IllegalLocationConstraintException" => {
+            "The specified location constraint is not valid for this endpoint."
+        }
         "InvalidStorageClass" => "The storage class you specified is not valid",
         "InvalidObjectState" => "The operation is not valid for the object's storage class",
         "InvalidArgument" => "Invalid Argument",
         "InvalidRequest" => "The request is not valid.",
         "InvalidTag" => "The tag provided was not a valid tag.",
         "InvalidRetentionPeriod" => "The retention period is not valid.",
-        "MalformedXML" => "The XML you provided was not well-formed or did not validate against our published schema",
+        "MalformedXML" => {
+            "The XML you provided was not well-formed or did not validate against our published schema"
+        }
         "MalformedPolicy" | "MalformedACLError" => "The document you provided was not well-formed",
         "MetadataTooLarge" => "Your metadata headers exceed the maximum allowed metadata size",
         "EntityTooLarge" => "Your proposed upload exceeds the maximum allowed size",
@@ -350,7 +429,9 @@ fn known(code: &str) -> Option<(Option<StatusCode>, &'static str)> {
         "QuotaExceeded" => "The quota of the bucket or of its owner is used up.",
         "TooManyBuckets" => "You have attempted to create more buckets than allowed",
         "MethodNotAllowed" => "The specified method is not allowed against this resource.",
-        "NotImplemented" => "The storage behind this gateway does not implement this functionality.",
+        "NotImplemented" => {
+            "The storage behind this gateway does not implement this functionality."
+        }
         "OperationAborted" | "ConditionalRequestConflict" => {
             "A conflicting conditional operation is currently in progress against this resource. Please try again."
         }
@@ -360,7 +441,11 @@ fn known(code: &str) -> Option<(Option<StatusCode>, &'static str)> {
         "InternalError" => "We encountered an internal error. Please try again.",
         "RestoreAlreadyInProgress" => "Object restore is already in progress.",
         // The gateway's own credentials or clock are wrong: nothing that the client can mend.
-        "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "RequestTimeTooSkewed" | "ExpiredToken" | "InvalidToken"
+        "InvalidAccessKeyId"
+        | "SignatureDoesNotMatch"
+        | "RequestTimeTooSkewed"
+        | "ExpiredToken"
+        | "InvalidToken"
         | "AuthorizationHeaderMalformed" => {
             return None;
         }
@@ -388,14 +473,22 @@ fn plain_code(code: &str) -> Option<&str> {
 
 fn capitalised(text: &str) -> String {
     let mut chars = text.chars();
-    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
+    chars
+        .next()
+        .map(|first| first.to_uppercase().chain(chars).collect())
+        .unwrap_or_default()
 }
 
 /// The answer that carries an error.
 pub fn answer(told: &Told, method: &Method, resource: &str, request_id: &str) -> Response {
     let mut headers = told.headers.clone();
     if told.status == StatusCode::NOT_MODIFIED {
-        return Response { status: told.status, headers, body: pump::empty(), length: None };
+        return Response {
+            status: told.status,
+            headers,
+            body: pump::empty(),
+            length: None,
+        };
     }
     let mut text = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error>");
     let mut element = |name: &str, value: &str| {
@@ -417,8 +510,18 @@ pub fn answer(told: &Told, method: &Method, resource: &str, request_id: &str) ->
     text.push_str("</Error>");
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
     if *method == Method::HEAD {
-        return Response { status: told.status, headers, body: pump::empty(), length: None };
+        return Response {
+            status: told.status,
+            headers,
+            body: pump::empty(),
+            length: None,
+        };
     }
     let length = text.len() as u64;
-    Response { status: told.status, headers, body: pump::full(text), length: Some(length) }
+    Response {
+        status: told.status,
+        headers,
+        body: pump::full(text),
+        length: Some(length),
+    }
 }

@@ -79,7 +79,8 @@ pub async fn serve<H, F>(
             match acceptor {
                 None => connection(socket, peer, limits, watcher, handler).await,
                 Some(acceptor) => {
-                    match tokio::time::timeout(limits.header_timeout, acceptor.accept(socket)).await {
+                    match tokio::time::timeout(limits.header_timeout, acceptor.accept(socket)).await
+                    {
                         Ok(Ok(socket)) => connection(socket, peer, limits, watcher, handler).await,
                         Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
                         Err(_) => tracing::debug!(%peer, "TLS handshake timed out"),
@@ -89,8 +90,13 @@ pub async fn serve<H, F>(
         });
     }
     drop(listener);
-    let Some(graceful) = Arc::into_inner(graceful) else { return };
-    if tokio::time::timeout(limits.shutdown_grace, graceful.shutdown()).await.is_err() {
+    let Some(graceful) = Arc::into_inner(graceful) else {
+        return;
+    };
+    if tokio::time::timeout(limits.shutdown_grace, graceful.shutdown())
+        .await
+        .is_err()
+    {
         tracing::warn!("requests were still in flight when the grace period ended");
     }
 }
@@ -127,15 +133,25 @@ async fn connection<T, H, F>(
 /// # Errors
 /// What is wrong with the files.
 pub fn tls(cert_file: &Path, key_file: &Path) -> io::Result<TlsAcceptor> {
-    let bad = |file: &Path, error: String| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}", file.display()));
+    let bad = |file: &Path, error: String| {
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("{}: {error}", file.display()),
+        )
+    };
     let certificates = CertificateDer::pem_file_iter(cert_file)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|error| bad(cert_file, error.to_string()))?;
-    let key = PrivateKeyDer::from_pem_file(key_file).map_err(|error| bad(key_file, error.to_string()))?;
+    let key =
+        PrivateKeyDer::from_pem_file(key_file).map_err(|error| bad(key_file, error.to_string()))?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .and_then(|builder| builder.with_no_client_auth().with_single_cert(certificates, key))
+        .and_then(|builder| {
+            builder
+                .with_no_client_auth()
+                .with_single_cert(certificates, key)
+        })
         .map_err(|error| bad(cert_file, error.to_string()))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
@@ -154,7 +170,9 @@ pub fn client_tls(ca_file: Option<&Path>) -> io::Result<rustls::ClientConfig> {
                 .and_then(Iterator::collect::<Result<Vec<_>, _>>)
                 .map_err(|error| bad(format!("{}: {error}", file.display())))?;
             for certificate in certificates {
-                roots.add(certificate).map_err(|error| bad(format!("{}: {error}", file.display())))?;
+                roots
+                    .add(certificate)
+                    .map_err(|error| bad(format!("{}: {error}", file.display())))?;
             }
         }
         None => {

@@ -66,7 +66,14 @@ impl Tracked {
     /// Watches `inner`, which has `expected` bytes.
     pub fn new(inner: BoxBody, expected: Option<u64>, outcome: Outcome) -> Self {
         let stream = (outcome.operation == "GetObject").then(|| StreamGuard::new(Direction::Out));
-        let note = Note { outcome, sent: 0, expected, failed: None, ended: false, _stream: stream };
+        let note = Note {
+            outcome,
+            sent: 0,
+            expected,
+            failed: None,
+            ended: false,
+            _stream: stream,
+        };
         Self { inner, note }
     }
 }
@@ -75,7 +82,10 @@ impl Body for Tracked {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.project();
         let polled = this.inner.poll_frame(cx);
         match &polled {
@@ -114,7 +124,8 @@ impl Drop for Note {
         metrics::request(outcome.operation, outcome.status, elapsed);
         metrics::bytes(Side::Client, Direction::In, bytes_in);
         metrics::bytes(Side::Client, Direction::Out, self.sent);
-        let complete = self.failed.is_none() && (self.ended || self.expected.is_none_or(|n| n == self.sent));
+        let complete =
+            self.failed.is_none() && (self.ended || self.expected.is_none_or(|n| n == self.sent));
         let transfer = match (&self.failed, complete) {
             (Some(_), _) => "broken",
             (None, true) => "complete",

@@ -1,22 +1,23 @@
 //! A text that must not be seen: wiped when dropped, and absent from `Debug`.
 
 use std::fmt;
+use std::sync::Arc;
 
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 /// A secret text, such as a user's secret key.
 ///
-/// It has no `Display`, its `Debug` shows nothing of it (its length neither), it is wiped from
-/// memory when dropped, and compared in constant time.
+/// It has no `Display`, its `Debug` shows nothing of it (its length neither), and it is compared in
+/// constant time. Clones share one copy, wiped from memory when the last is dropped.
 #[derive(Clone)]
-pub struct Secret(Zeroizing<String>);
+pub struct Secret(Arc<Zeroizing<String>>);
 
 impl Secret {
     /// Takes the text over.
     #[must_use]
-    pub fn new(text: String) -> Self {
-        Self(Zeroizing::new(text))
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(Arc::new(Zeroizing::new(text.into())))
     }
 
     /// The text itself. Whoever calls this must not log it.
@@ -28,7 +29,7 @@ impl Secret {
 
 impl From<Zeroizing<String>> for Secret {
     fn from(text: Zeroizing<String>) -> Self {
-        Self(text)
+        Self(Arc::new(text))
     }
 }
 

@@ -1,0 +1,414 @@
+//! A store, a gateway in front of it, and clients that see every byte: all in the test's own process
+//! and on its own thread, so that metrics and log lines belong to this test alone.
+//!
+//! ```text
+//! Ask ──► gateway ──► Spy (notes, and lies where told to) ──► embedded store ◄── World::store
+//! ```
+#![allow(dead_code, reason = "each test binary uses a part of this")]
+
+mod http1;
+mod spy;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use sealgate::config::{Config, Sources};
+use sealgate::embedded;
+use sealgate::gateway::Gateway;
+use sealgate::pump;
+use sealgate::store::{Request, Store, StoreError};
+use sealgate::wire;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+pub use http1::{Answer, Ask, Connection, Form};
+pub use spy::{Reply, Seen, Spy};
+
+/// Whoever asks.
+#[derive(Clone, Copy, Debug)]
+pub struct User {
+    /// Access key.
+    pub access_key: &'static str,
+    /// Its secret.
+    pub secret_key: &'static str,
+}
+
+/// May do everything.
+pub const ALICE: User = User {
+    access_key: "alice",
+    secret_key: "alice-secret-0123456789",
+};
+/// May do what a test says.
+pub const BOB: User = User {
+    access_key: "bob",
+    secret_key: "bob-secret-0123456789ab",
+};
+/// Nobody knows him.
+pub const MALLORY: User = User {
+    access_key: "mallory",
+    secret_key: "mallory-secret-01234567",
+};
+
+/// The host name under which the gateway takes bucket names.
+pub const DOMAIN: &str = "s3.example.org";
+
+/// The key-encryption key of every gateway here.
+pub const KEK: [u8; 32] = [0x5e; 32];
+
+/// Content headers that belong to an object.
+const CONTENT_HEADERS: [&str; 6] = [
+    "cache-control",
+    "content-disposition",
+    "content-encoding",
+    "content-language",
+    "content-type",
+    "expires",
+];
+
+/// Store and gateway, running.
+pub struct World {
+    /// The store itself, with the gateway's credentials, past the spy.
+    pub store: Store,
+    /// Between gateway and store.
+    pub spy: Spy,
+    /// Where the gateway listens.
+    pub address: SocketAddr,
+    /// Makes the gateway finish what is in flight and end.
+    pub stop: CancellationToken,
+    /// The gateway's listener.
+    pub server: JoinHandle<()>,
+    /// Where the store keeps its files.
+    pub folder: tempfile::TempDir,
+    metrics: PrometheusHandle,
+    log: Log,
+    _embedded: embedded::Handle,
+    _recording: metrics::LocalRecorderGuard<'static>,
+    _logging: tracing::subscriber::DefaultGuard,
+}
+
+/// An object as the store holds it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stored {
+    /// Content headers and user metadata.
+    pub headers: HeaderMap,
+    /// The bytes.
+    pub body: Vec<u8>,
+}
+
+impl Stored {
+    /// The object with another body.
+    pub fn with_body(&self, body: impl Into<Vec<u8>>) -> Self {
+        Self {
+            headers: self.headers.clone(),
+            body: body.into(),
+        }
+    }
+
+    /// The object with another value of a header, or without it.
+    pub fn with_header(&self, name: &'static str, value: Option<&str>) -> Self {
+        let mut headers = self.headers.clone();
+        match value {
+            Some(value) => {
+                headers.insert(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+            }
+            None => {
+                headers.remove(name);
+            }
+        }
+        Self {
+            headers,
+            body: self.body.clone(),
+        }
+    }
+}
+
+impl World {
+    /// A world with [`ALICE`] alone, and default settings.
+    pub async fn start() -> Self {
+        Self::with("[]", "{}").await
+    }
+
+    /// A world with further users, and settings of buckets, in YAML.
+    pub async fn with(users: &str, buckets: &str) -> Self {
+        // First of all: whatever is started below records here.
+        let recorder = Box::leak(Box::new(PrometheusBuilder::new().build_recorder()));
+        let metrics = recorder.handle();
+        let recording = metrics::set_default_local_recorder(recorder);
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .json()
+            .flatten_event(true)
+            .with_env_filter("info,s3s=off")
+            .with_writer(move || writer.clone())
+            .finish();
+        let logging = tracing::subscriber::set_default(subscriber);
+
+        let folder = tempfile::tempdir().unwrap();
+        let embedded = embedded::start(embedded::Options {
+            data: folder.path().join("store"),
+            access_key: "store-access".into(),
+            secret_key: "store-secret-0123456789".into(),
+            listen: "127.0.0.1:0".parse().unwrap(),
+        })
+        .await
+        .unwrap();
+        let spy = Spy::before(embedded.endpoint).await;
+        let config = |store: SocketAddr| config(store, folder.path(), users, buckets);
+        let store = Gateway::new(&config(embedded.endpoint))
+            .unwrap()
+            .store()
+            .clone();
+        let gateway = Arc::new(Gateway::new(&config(spy.address)).unwrap());
+
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let limits = wire::Limits {
+            max_connections: 1000,
+            header_timeout: std::time::Duration::from_secs(60),
+            shutdown_grace: std::time::Duration::from_secs(60),
+        };
+        let handler = move |request, peer, signals| gateway.clone().handle(request, peer, signals);
+        let server = tokio::spawn(wire::serve(listener, None, limits, stop.clone(), handler));
+        Self {
+            store,
+            spy,
+            address,
+            stop,
+            server,
+            folder,
+            metrics,
+            log,
+            _embedded: embedded,
+            _recording: recording,
+            _logging: logging,
+        }
+    }
+
+    /// The same with a bucket named `bucket`.
+    pub async fn with_bucket() -> Self {
+        let world = Self::start().await;
+        world.create("bucket").await;
+        world
+    }
+
+    /// Makes a bucket, at the store itself.
+    pub async fn create(&self, bucket: &str) {
+        let answer = self
+            .store
+            .send("Test", Request::bucket(Method::PUT, bucket))
+            .await
+            .unwrap();
+        self.store.document(answer).await.unwrap();
+    }
+
+    /// Sends a request to the gateway and reads the answer.
+    pub async fn send(&self, ask: Ask) -> Answer {
+        let mut connection = Connection::open(self.address).await;
+        connection.exchange(&ask, self.address).await
+    }
+
+    /// Uploads through the gateway, which must succeed.
+    pub async fn put(&self, key: &str, body: &[u8]) -> Answer {
+        let answer = self.send(Ask::put("bucket", key, body)).await;
+        assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+        answer
+    }
+
+    /// Downloads through the gateway.
+    pub async fn get(&self, key: &str) -> Answer {
+        self.send(Ask::get("bucket", key)).await
+    }
+
+    /// What the store itself holds.
+    pub async fn stored(&self, bucket: &str, key: &str) -> Option<Stored> {
+        let answer = match self
+            .store
+            .send("Test", Request::object(Method::GET, bucket, key))
+            .await
+        {
+            Ok(answer) => answer,
+            Err(error) => {
+                assert_eq!(error.status(), Some(StatusCode::NOT_FOUND), "{error}");
+                return None;
+            }
+        };
+        let headers = answer
+            .headers()
+            .iter()
+            .filter(|(name, _)| {
+                CONTENT_HEADERS.contains(&name.as_str())
+                    || name.as_str().starts_with("x-amz-meta-")
+            })
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
+        let body = self.store.document(answer).await.unwrap().to_vec();
+        Some(Stored { headers, body })
+    }
+
+    /// Puts an object into the store itself, past the gateway.
+    pub async fn plant(&self, bucket: &str, key: &str, object: &Stored) {
+        self.try_plant(bucket, key, object).await.unwrap();
+    }
+
+    async fn try_plant(&self, bucket: &str, key: &str, object: &Stored) -> Result<(), StoreError> {
+        let mut request = Request::object(Method::PUT, bucket, key)
+            .body(pump::full(Bytes::from(object.body.clone())));
+        request.headers = object.headers.clone();
+        let answer = self.store.send("Test", request).await?;
+        self.store.document(answer).await.map(drop)
+    }
+
+    /// The value of a counter or gauge, all labels in `having` given; the sum of those that match.
+    pub fn metric(&self, name: &str, having: &str) -> u64 {
+        self.metrics
+            .render()
+            .lines()
+            .filter(|line| {
+                line.strip_prefix(name)
+                    .is_some_and(|rest| rest.starts_with(['{', ' ']))
+                    && line.contains(having)
+            })
+            .filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok())
+            .map(|value| value as u64)
+            .sum()
+    }
+
+    /// Integrity failures counted so far, of one kind; of all for an empty name.
+    pub fn integrity_failures(&self, kind: &str) -> u64 {
+        let having = if kind.is_empty() {
+            String::new()
+        } else {
+            format!("kind=\"{kind}\"")
+        };
+        self.metric("sealgate_integrity_failures_total", &having)
+    }
+
+    /// The log line of a request. Waits until the gateway has written it: that is after the last byte
+    /// of the answer has left.
+    pub async fn log_line(&self, request_id: &str) -> serde_json::Value {
+        loop {
+            if let Some(line) = self.log.line_of(request_id) {
+                return line;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+fn config(store: SocketAddr, folder: &std::path::Path, users: &str, buckets: &str) -> Config {
+    let key_file = folder.join("key");
+    std::fs::write(
+        &key_file,
+        sealgate::keys::generate_key_file(&KEK).as_bytes(),
+    )
+    .unwrap();
+    let mut everyone: serde_json::Value = serde_json::json!([{
+        "access_key": ALICE.access_key, "secret_key": ALICE.secret_key, "allowed_buckets": ["*"],
+    }]);
+    let further: serde_json::Value = serde_json::from_str(users).unwrap();
+    everyone
+        .as_array_mut()
+        .unwrap()
+        .extend(further.as_array().unwrap().iter().cloned());
+    let buckets: serde_json::Value = serde_json::from_str(buckets).unwrap();
+    // JSON is YAML.
+    let text = serde_json::json!({
+        "server": {"listen": "127.0.0.1:0", "domain": DOMAIN},
+        "store": {
+            "endpoint": format!("http://{store}"),
+            "region": embedded::REGION,
+            "access_key": "store-access",
+            "secret_key": "store-secret-0123456789",
+        },
+        "keyring": {"current": "main", "keys": [{"id": "main", "kind": "local", "file": key_file}]},
+        "users": everyone,
+        "buckets": buckets,
+    });
+    Config::load(
+        &Sources::new(&|_| None, &sealgate::config::read_file).with_text("test", text.to_string()),
+    )
+    .unwrap()
+    .config
+}
+
+/// Log lines, kept.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn line_of(&self, request_id: &str) -> Option<serde_json::Value> {
+        let bytes = self.0.lock().unwrap();
+        bytes
+            .split(|byte| *byte == b'\n')
+            .filter_map(|line| serde_json::from_slice::<serde_json::Value>(line).ok())
+            .find(|line| line["request_id"] == request_id)
+    }
+}
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Bytes that repeat nowhere near a segment's length, with a marker to search for.
+pub fn content(length: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_u32;
+    let mut bytes: Vec<u8> = (0..length)
+        .map(|_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        })
+        .collect();
+    let marker = MARKER.len().min(length);
+    bytes[..marker].copy_from_slice(&MARKER[..marker]);
+    bytes
+}
+
+/// What [`content`] begins with.
+pub const MARKER: &[u8] = b"PLAINTEXT-MARKER";
+
+/// Whether `needle` stands anywhere in `haystack`.
+pub fn contains(haystack: &[u8], needle: &[u8]) -> bool {
+    haystack
+        .windows(needle.len())
+        .any(|window| window == needle)
+}
+
+/// A header map of pairs.
+pub fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
+    pairs
+        .iter()
+        .map(|(name, value)| {
+            (
+                name.parse::<HeaderName>().unwrap(),
+                HeaderValue::from_bytes(value.as_bytes()).unwrap(),
+            )
+        })
+        .collect()
+}
+
+/// MD5 in hexadecimal, as S3 shows it.
+pub fn md5_hex(bytes: &[u8]) -> String {
+    use md5::Digest as _;
+    hex::encode(md5::Md5::digest(bytes))
+}
+
+/// MD5 in base64, as `Content-MD5` has it.
+pub fn md5_base64(bytes: &[u8]) -> String {
+    use base64::Engine as _;
+    use md5::Digest as _;
+    base64::prelude::BASE64_STANDARD.encode(md5::Md5::digest(bytes))
+}

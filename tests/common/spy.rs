@@ -1,0 +1,187 @@
+//! Stands between gateway and store. It notes what passes, and can answer something else than the store did.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use http::{HeaderMap, StatusCode};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::http1::{parse_head, parse_headers};
+
+/// A request that the gateway sent.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    pub method: String,
+    /// Path and query as they came.
+    pub target: String,
+    pub headers: HeaderMap,
+    /// Whether all of its body came.
+    pub complete: bool,
+}
+
+impl Seen {
+    /// A header as text, empty where there is none.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers
+            .get(name)
+            .map_or("", |value| value.to_str().unwrap())
+    }
+}
+
+/// What the store answered: to be sent on, or changed first.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Vec<u8>,
+}
+
+impl Reply {
+    /// The answer as it goes over the wire. Headers are sent as they stand, whatever the body is.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = format!("HTTP/1.1 {}\r\n", self.status).into_bytes();
+        for (name, value) in &self.headers {
+            bytes.extend(name.as_str().bytes());
+            bytes.extend(b": ");
+            bytes.extend(value.as_bytes());
+            bytes.extend(b"\r\n");
+        }
+        bytes.extend(b"\r\n");
+        bytes.extend(&self.body);
+        bytes
+    }
+
+    /// The offset of the body within the object, which for a range is not 0.
+    pub fn offset(&self) -> usize {
+        self.headers
+            .get("content-range")
+            .and_then(|range| range.to_str().ok())
+            .and_then(|range| range.strip_prefix("bytes ")?.split('-').next()?.parse().ok())
+            .unwrap_or(0)
+    }
+
+    /// Says that the body has the length that it has.
+    pub fn fix_length(&mut self) {
+        self.headers.insert("content-length", self.body.len().into());
+    }
+}
+
+type Lie = Box<dyn FnMut(&Seen, Reply) -> Vec<u8> + Send>;
+
+#[derive(Default)]
+struct State {
+    seen: Vec<Seen>,
+    lie: Option<Lie>,
+}
+
+/// The spy.
+#[derive(Clone)]
+pub struct Spy {
+    /// Where it listens.
+    pub address: SocketAddr,
+    state: Arc<Mutex<State>>,
+}
+
+impl Spy {
+    /// Starts one in front of a store.
+    pub async fn before(store: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let state = Arc::<Mutex<State>>::default();
+        let shared = state.clone();
+        tokio::spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                tokio::spawn(pass(socket, store, shared.clone()));
+            }
+        });
+        Self { address, state }
+    }
+
+    /// From now on, answers become what `lie` makes of them.
+    pub fn lie(&self, lie: impl FnMut(&Seen, Reply) -> Vec<u8> + Send + 'static) {
+        self.state.lock().unwrap().lie = Some(Box::new(lie));
+    }
+
+    /// From now on, answers pass as they are.
+    pub fn be_honest(&self) {
+        self.state.lock().unwrap().lie = None;
+    }
+
+    /// What passed since the last call.
+    pub fn take(&self) -> Vec<Seen> {
+        std::mem::take(&mut self.state.lock().unwrap().seen)
+    }
+}
+
+/// Passes one request on, and its answer back; then the connection ends.
+async fn pass(mut client: TcpStream, store: SocketAddr, state: Arc<Mutex<State>>) -> Option<()> {
+    client.set_nodelay(true).ok()?;
+    let mut head = Vec::new();
+    let end = loop {
+        if let Some(end) = head.windows(4).position(|four| four == b"\r\n\r\n") {
+            break end + 4;
+        }
+        if client.read_buf(&mut head).await.ok()? == 0 {
+            return None;
+        }
+    };
+    let mut body = head.split_off(end);
+    let text = std::str::from_utf8(&head).ok()?;
+    let mut lines = text.trim_end().split("\r\n");
+    let mut request_line = lines.next()?.split(' ');
+    let mut seen = Seen {
+        method: request_line.next()?.to_owned(),
+        target: request_line.next()?.to_owned(),
+        headers: parse_headers(lines),
+        complete: false,
+    };
+    let length: usize = match seen.header("content-length") {
+        "" => 0,
+        length => length.parse().ok()?,
+    };
+    seen.complete = body.len() == length;
+    let at = {
+        let mut state = state.lock().unwrap();
+        state.seen.push(seen.clone());
+        state.seen.len() - 1
+    };
+
+    let mut upstream = TcpStream::connect(store).await.ok()?;
+    upstream.set_nodelay(true).ok()?;
+    let unended = text.strip_suffix("\r\n").unwrap();
+    let head = format!("{unended}connection: close\r\n\r\n");
+    upstream.write_all(head.as_bytes()).await.ok()?;
+    let mut passed = body.len();
+    upstream.write_all(&body).await.ok()?;
+    while passed < length {
+        body.clear();
+        // The gateway gave up: so does this, and the store sees a body that ends early.
+        if client.read_buf(&mut body).await.ok()? == 0 {
+            return None;
+        }
+        passed += body.len();
+        // A store may refuse a body before it has all of it.
+        let _ = upstream.write_all(&body).await;
+    }
+    seen.complete = true;
+    if let Some(noted) = state.lock().unwrap().seen.get_mut(at) {
+        noted.complete = true;
+    }
+
+    let mut answer = Vec::new();
+    upstream.read_to_end(&mut answer).await.ok()?;
+    let split = answer.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
+    let (status, headers) = parse_head(std::str::from_utf8(&answer[..split]).ok()?);
+    let reply = Reply {
+        status,
+        headers,
+        body: answer.split_off(split),
+    };
+    let answer = match &mut state.lock().unwrap().lie {
+        Some(lie) => lie(&seen, reply),
+        None => reply.encode(),
+    };
+    client.write_all(&answer).await.ok()?;
+    client.shutdown().await.ok()
+}
