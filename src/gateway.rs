@@ -8,7 +8,6 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use http::header::{
@@ -184,20 +183,7 @@ impl Gateway {
         peer: SocketAddr,
         signals: Signals,
     ) -> http::Response<Tracked> {
-        let mut outcome = Outcome {
-            id: request_id(),
-            method: request.method().clone(),
-            operation: "-",
-            user: String::new(),
-            bucket: String::new(),
-            key: String::new(),
-            peer,
-            status: 0,
-            code: String::new(),
-            detail: String::new(),
-            started: Instant::now(),
-            bytes_in: Arc::new(AtomicU64::new(0)),
-        };
+        let mut outcome = Outcome::new(request_id(), request.method().clone(), peer);
         let resource = request.uri().path().to_owned();
         let unread = http_body::Body::size_hint(request.body()).exact() != Some(0);
         let expects = request.headers().contains_key(EXPECT);
@@ -297,7 +283,7 @@ impl Gateway {
             }
             _ => None,
         };
-        let raw = ClientBody::new(body, outcome.bytes_in.clone());
+        let raw = ClientBody::new(body, outcome.bytes_in());
         let raw = IdleLimit::new(raw, self.body_idle, || BodyError::ClientStalled);
         let hashes = expected.hashes(wants_md5, None);
         let verification = Verification {
@@ -401,14 +387,13 @@ fn request_id() -> String {
 }
 
 /// Puts an answer on the wire.
-fn respond(answer: Response, mut outcome: Outcome) -> http::Response<Tracked> {
+fn respond(answer: Response, outcome: Outcome) -> http::Response<Tracked> {
     let Response {
         status,
         mut headers,
         body,
         length,
     } = answer;
-    outcome.status = status.as_u16();
     if let Some(length) = length
         && status != http::StatusCode::NO_CONTENT
     {
@@ -418,7 +403,7 @@ fn respond(answer: Response, mut outcome: Outcome) -> http::Response<Tracked> {
         headers.insert(HeaderName::from_static("x-amz-request-id"), id);
     }
     headers.insert(SERVER, HeaderValue::from_static("Sealgate"));
-    let mut response = http::Response::new(Tracked::new(body, length, outcome));
+    let mut response = http::Response::new(Tracked::new(body, status.as_u16(), length, outcome));
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     response

@@ -269,7 +269,9 @@ impl Store {
             Err(error) => error.status(),
         };
         metrics::store_request(operation, status.map(|s| s.as_u16()), started.elapsed());
-        if let Err(error) = &result {
+        if let Err(error) = &result
+            && !matches!(error, StoreError::Aborted)
+        {
             metrics::store_error(error.label());
         }
         result
@@ -329,6 +331,7 @@ impl Store {
         let response = loop {
             match tokio::time::timeout(client.timeouts.read, &mut answer).await {
                 Ok(Ok(response)) => break response,
+                Ok(Err(error)) if caused_by_body(&error) => return Err(StoreError::Aborted),
                 Ok(Err(error)) => return Err(StoreError::Unreachable(chain(&error))),
                 Err(_) if sent.load(Ordering::Acquire) && waited_since_end => {
                     return Err(StoreError::Timeout);
@@ -389,6 +392,18 @@ impl Store {
 /// Notes when the body has been taken to its end.
 fn watch_end(body: BoxBody, sent: Arc<AtomicBool>) -> BoxBody {
     pump::OnEnd::new(body, move || sent.store(true, Ordering::Release)).boxed()
+}
+
+/// Whether a request failed because its own body did.
+fn caused_by_body(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut error = Some(error);
+    while let Some(inner) = error {
+        if inner.is::<BodyError>() {
+            return true;
+        }
+        error = inner.source();
+    }
+    false
 }
 
 /// An error with its sources, for logs.

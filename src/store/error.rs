@@ -10,6 +10,9 @@ pub enum StoreError {
     /// No connection, or it broke before an answer came.
     #[error("store unreachable: {0}")]
     Unreachable(String),
+    /// The request's own body broke off, so the transfer was cut. Not the store's doing.
+    #[error("request body broke off")]
+    Aborted,
     /// No answer within the configured time.
     #[error("store did not answer in time")]
     Timeout,
@@ -38,6 +41,7 @@ impl StoreError {
     pub fn label(&self) -> &'static str {
         match self {
             Self::Unreachable(_) => "unreachable",
+            Self::Aborted => "aborted",
             Self::Timeout => "timeout",
             Self::Status { status, .. } if status.is_server_error() => "server_error",
             Self::Status { .. } => "client_error",

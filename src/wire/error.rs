@@ -241,7 +241,9 @@ impl Told {
         } = error
         else {
             return match error {
-                StoreError::Unreachable(_) | StoreError::Timeout => Self::unavailable(),
+                StoreError::Unreachable(_) | StoreError::Timeout | StoreError::Aborted => {
+                    Self::unavailable()
+                },
                 _ => Self::internal(),
             };
         };

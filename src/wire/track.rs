@@ -1,6 +1,7 @@
 //! The body of an answer, watched to its end: one log line a request, written when the last byte has
 //! gone or the transfer has broken, and the metrics that belong to it.
 
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,7 +16,8 @@ use crate::formats::Integrity;
 use crate::pump::{BodyError, BoxBody};
 use crate::telemetry::metrics::{self, Direction, Side, StreamGuard};
 
-/// What the log says of a request.
+/// What the log says of a request. The line is written when this is dropped, whatever became of the
+/// request until then: answered, broken off, or left by its client before there was an answer.
 pub struct Outcome {
     /// Request id.
     pub id: String,
@@ -29,18 +31,53 @@ pub struct Outcome {
     pub bucket: String,
     /// Key, if any.
     pub key: String,
-    /// Client address.
-    pub peer: std::net::SocketAddr,
-    /// HTTP status.
-    pub status: u16,
     /// S3 error code, empty where there was none.
     pub code: String,
     /// What went wrong, with everything the client is not told.
     pub detail: String,
-    /// When the request's head had come.
-    pub started: Instant,
-    /// Bytes of the request's body.
-    pub bytes_in: Arc<AtomicU64>,
+    peer: SocketAddr,
+    status: u16,
+    started: Instant,
+    bytes_in: Arc<AtomicU64>,
+    sent: u64,
+    expected: Option<u64>,
+    failed: Option<String>,
+    // A body that is never asked for (HEAD, 304, empty) still counts as complete.
+    ended: bool,
+    stream: Option<StreamGuard>,
+}
+
+/// What the log calls the status of a request whose client left before there was an answer.
+const CLIENT_LEFT: u16 = 499;
+
+impl Outcome {
+    /// A request whose head has just come.
+    pub fn new(id: String, method: http::Method, peer: SocketAddr) -> Self {
+        Self {
+            id,
+            method,
+            operation: "-",
+            user: String::new(),
+            bucket: String::new(),
+            key: String::new(),
+            code: String::new(),
+            detail: String::new(),
+            peer,
+            status: CLIENT_LEFT,
+            started: Instant::now(),
+            bytes_in: Arc::new(AtomicU64::new(0)),
+            sent: 0,
+            expected: Some(u64::MAX),
+            failed: None,
+            ended: false,
+            stream: None,
+        }
+    }
+
+    /// Where the bytes of the request's body are counted.
+    pub fn bytes_in(&self) -> Arc<AtomicU64> {
+        self.bytes_in.clone()
+    }
 }
 
 pin_project! {
@@ -48,33 +85,18 @@ pin_project! {
     pub struct Tracked {
         #[pin]
         inner: BoxBody,
-        note: Note,
+        outcome: Outcome,
     }
 }
 
-struct Note {
-    outcome: Outcome,
-    sent: u64,
-    expected: Option<u64>,
-    failed: Option<String>,
-    // A body that is never asked for (HEAD, 304, empty) still counts as complete.
-    ended: bool,
-    _stream: Option<StreamGuard>,
-}
-
 impl Tracked {
-    /// Watches `inner`, which has `expected` bytes.
-    pub fn new(inner: BoxBody, expected: Option<u64>, outcome: Outcome) -> Self {
-        let stream = (outcome.operation == "GetObject").then(|| StreamGuard::new(Direction::Out));
-        let note = Note {
-            outcome,
-            sent: 0,
-            expected,
-            failed: None,
-            ended: false,
-            _stream: stream,
-        };
-        Self { inner, note }
+    /// Watches `inner`, which has `expected` bytes and goes out under `status`.
+    pub fn new(inner: BoxBody, status: u16, expected: Option<u64>, mut outcome: Outcome) -> Self {
+        outcome.status = status;
+        outcome.expected = expected;
+        let streams = outcome.operation == "GetObject";
+        outcome.stream = streams.then(|| StreamGuard::new(Direction::Out));
+        Self { inner, outcome }
     }
 }
 
@@ -91,17 +113,17 @@ impl Body for Tracked {
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
                 let len = frame.data_ref().map_or(0, Bytes::len) as u64;
-                this.note.sent += len;
+                this.outcome.sent += len;
             }
             Poll::Ready(Some(Err(error))) => {
                 if let BodyError::Integrity(failure) = error {
                     let kind = Integrity::from(*failure).label();
                     metrics::integrity_failure(kind);
-                    this.note.outcome.code = "ObjectIntegrityFailure".into();
+                    this.outcome.code = "ObjectIntegrityFailure".into();
                 }
-                this.note.failed = Some(error.to_string());
+                this.outcome.failed = Some(error.to_string());
             }
-            Poll::Ready(None) => this.note.ended = true,
+            Poll::Ready(None) => this.outcome.ended = true,
             Poll::Pending => {}
         }
         polled
@@ -116,9 +138,9 @@ impl Body for Tracked {
     }
 }
 
-impl Drop for Note {
+impl Drop for Outcome {
     fn drop(&mut self) {
-        let outcome = &self.outcome;
+        let outcome = &*self;
         let elapsed = outcome.started.elapsed();
         let bytes_in = outcome.bytes_in.load(Ordering::Relaxed);
         metrics::request(outcome.operation, outcome.status, elapsed);
