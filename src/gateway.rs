@@ -324,9 +324,16 @@ impl Gateway {
     fn told(&self, error: s3::Error, outcome: &mut Outcome) -> Box<Told> {
         outcome.detail = error.to_string();
         match &error {
-            s3::Error::Integrity(kind) => metrics::integrity_failure(kind.label()),
+            s3::Error::Integrity(kind) => outcome.note_integrity(*kind),
             s3::Error::Body(BodyError::Integrity(failure)) => {
-                metrics::integrity_failure(crate::formats::Integrity::from(*failure).label());
+                outcome.note_integrity((*failure).into());
+            }
+            // The store's answer had begun, so the client of the store has not counted these.
+            s3::Error::Body(BodyError::Store(_) | BodyError::StoreStalled) => {
+                metrics::store_error("body");
+            }
+            s3::Error::Store(error @ StoreError::Malformed(_)) => {
+                metrics::store_error(error.label());
             }
             s3::Error::Denied(denied) => metrics::denied(denied.name()),
             s3::Error::Store(StoreError::Status { message, .. }) if !message.is_empty() => {

@@ -1,8 +1,8 @@
 //! The store behind `sealgate dev`: an S3 server in this process over a local folder.
 //!
 //! `s3s` does the protocol: HTTP, XML, signatures, aws-chunked bodies. What S3 does with objects is here, in three
-//! layers: the S3 operations ([`service`]), the catalog of buckets and records ([`catalog`]) and the bodies
-//! ([`blobs`]).
+//! layers: the S3 operations (`service`), the catalog of buckets and records (`catalog`) and the bodies
+//! (`blobs`).
 //!
 //! ```text
 //! hyper → s3s → service → catalog   DATA/catalog.redb     what exists; its commit is the write

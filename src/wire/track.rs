@@ -35,6 +35,7 @@ pub struct Outcome {
     pub code: String,
     /// What went wrong, with everything the client is not told.
     pub detail: String,
+    integrity: &'static str,
     peer: SocketAddr,
     status: u16,
     started: Instant,
@@ -62,6 +63,7 @@ impl Outcome {
             key: String::new(),
             code: String::new(),
             detail: String::new(),
+            integrity: "",
             peer,
             status: CLIENT_LEFT,
             started: Instant::now(),
@@ -77,6 +79,12 @@ impl Outcome {
     /// Where the bytes of the request's body are counted.
     pub fn bytes_in(&self) -> Arc<AtomicU64> {
         self.bytes_in.clone()
+    }
+
+    /// A stored object failed a check: counts it, and has the log say which.
+    pub fn note_integrity(&mut self, kind: Integrity) {
+        metrics::integrity_failure(kind.label());
+        self.integrity = kind.label();
     }
 }
 
@@ -116,10 +124,13 @@ impl Body for Tracked {
                 this.outcome.sent += len;
             }
             Poll::Ready(Some(Err(error))) => {
-                if let BodyError::Integrity(failure) = error {
-                    let kind = Integrity::from(*failure).label();
-                    metrics::integrity_failure(kind);
-                    this.outcome.code = "ObjectIntegrityFailure".into();
+                match error {
+                    BodyError::Integrity(failure) => {
+                        this.outcome.note_integrity((*failure).into());
+                        this.outcome.code = "ObjectIntegrityFailure".into();
+                    }
+                    BodyError::Store(_) | BodyError::StoreStalled => metrics::store_error("body"),
+                    _ => {}
                 }
                 this.outcome.failed = Some(error.to_string());
             }
@@ -168,6 +179,7 @@ impl Drop for Outcome {
                     key = ?outcome.key,
                     status = outcome.status,
                     code = outcome.code,
+                    integrity = outcome.integrity,
                     bytes_in,
                     bytes_out = self.sent,
                     milliseconds,

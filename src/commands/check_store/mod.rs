@@ -1,6 +1,6 @@
 //! `sealgate check-store`: does this store keep what the gateway takes for granted?
 //!
-//! A table of [`checks`], each a question of its own, asked through the same client that serves requests. Everything
+//! A table of `checks`, each a question of its own, asked through the same client that serves requests. Everything
 //! is written under one prefix that no one else has, and deleted at the end.
 //!
 //! ```text

@@ -389,7 +389,9 @@ fn explain(error: StoreError, otherwise: &str) -> CheckError {
         StoreError::Unreachable(why) => CheckError::Unreachable(printable(why, 300)),
         StoreError::Timeout => CheckError::Unreachable("no answer in time".into()),
         StoreError::Status { code, .. } => match code.as_str() {
-            "InvalidAccessKeyId" | "NotSignedUp" => credentials("it does not know store.access_key"),
+            "InvalidAccessKeyId" | "NotSignedUp" => {
+                credentials("it does not know store.access_key")
+            }
             "SignatureDoesNotMatch" => {
                 credentials("store.secret_key does not belong to store.access_key")
             }

@@ -108,11 +108,15 @@ impl Report {
     /// # Errors
     /// A sentence that names what is missing.
     pub fn verdict(&self) -> Result<(), String> {
-        let missing: Vec<&str> = self
+        let missing: Vec<String> = self
             .findings
             .iter()
-            .filter(|finding| finding.need == Need::Required && finding.answer != Answer::Yes)
-            .map(|finding| finding.title)
+            .filter(|finding| finding.need == Need::Required)
+            .filter_map(|finding| match finding.answer {
+                Answer::Yes => None,
+                Answer::No => Some(finding.title.to_owned()),
+                Answer::Unknown => Some(format!("{} (could not be found out)", finding.title)),
+            })
             .collect();
         if missing.is_empty() {
             return Ok(());
@@ -158,31 +162,29 @@ impl fmt::Display for Answer {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let made = if self.made {
-            " (made for this, and deleted)"
-        } else {
-            ""
+        let made = match (self.made, &self.left_behind) {
+            (true, None) => " (made for this, and deleted)",
+            (true, Some(_)) => " (made for this)",
+            (false, _) => "",
         };
         writeln!(f, "bucket {}{made}", self.bucket)?;
         self.section(f, "Required", Need::Required)?;
         self.section(f, "Optional", Need::Optional)?;
         self.section(f, "For multipart uploads", Need::Multipart)?;
 
-        let mut weaker = self
-            .findings
-            .iter()
-            .filter(|finding| finding.answer != Answer::Yes)
-            .peekable();
-        if weaker.peek().is_some() {
-            writeln!(f, "\nWhat that means")?;
+        let weaker = || self.findings.iter().filter(|f| f.answer != Answer::Yes);
+        if weaker().next().is_some() {
+            writeln!(f, "\nWhat is not there, and what that means")?;
         }
-        for finding in weaker {
-            let unsure = if finding.answer == Answer::Unknown {
-                "where it is missing: "
-            } else {
-                ""
+        for finding in weaker() {
+            writeln!(f, "  {}:", finding.title)?;
+            let unsure = match finding.answer {
+                Answer::Unknown => "where it is missing: ",
+                _ => "",
             };
-            writeln!(f, "  {}:\n    {unsure}{}", finding.title, finding.without)?;
+            for line in wrapped(&format!("{unsure}{}", finding.without), 92) {
+                writeln!(f, "    {line}")?;
+            }
         }
 
         writeln!(f)?;
@@ -192,11 +194,7 @@ impl fmt::Display for Report {
         match self.verdict() {
             Err(problem) => writeln!(f, "In short: {problem}."),
             Ok(()) => {
-                let missing = self
-                    .findings
-                    .iter()
-                    .filter(|finding| finding.answer != Answer::Yes)
-                    .count();
+                let missing = weaker().count();
                 match missing {
                     0 => writeln!(
                         f,
@@ -214,6 +212,21 @@ impl fmt::Display for Report {
             }
         }
     }
+}
+
+/// Text in lines of at most `width` characters, where its words are not longer.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
 }
 
 #[cfg(test)]
@@ -249,12 +262,20 @@ mod tests {
         ]);
         assert!(fine.verdict().is_ok());
         assert!(fine.to_string().contains("2 things are weaker"));
-        for answer in [Answer::No, Answer::Unknown] {
-            let problem = report(vec![finding("a", Need::Required, answer)])
-                .verdict()
-                .unwrap_err();
-            assert!(problem.ends_with("lacks: a"));
+        for (answer, end) in [
+            (Answer::No, "lacks: a"),
+            (Answer::Unknown, "lacks: a (could not be found out)"),
+        ] {
+            let problem = report(vec![finding("a", Need::Required, answer)]).verdict();
+            assert!(problem.unwrap_err().ends_with(end));
         }
+    }
+
+    #[test]
+    fn text_is_wrapped_at_words() {
+        assert_eq!(wrapped("one two  three", 7), ["one two", "three"]);
+        assert_eq!(wrapped("longword a b", 3), ["longword", "a b"]);
+        assert!(wrapped("", 3).is_empty());
     }
 
     #[test]
