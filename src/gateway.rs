@@ -258,7 +258,8 @@ impl Gateway {
             .unwrap_or_default()
             .clone_into(&mut outcome.key);
         let query = Query::parse(raw_query).map_err(boxed(Told::uri))?;
-        let endpoint = s3::route(&head.method, &target, &query, &headers).map_err(boxed(Told::route))?;
+        let endpoint =
+            s3::route(&head.method, &target, &query, &headers).map_err(boxed(Told::route))?;
         outcome.operation = endpoint.kind.name();
         let needs = s3::needs(&endpoint, &head.method, &query, &headers);
         let permit = self

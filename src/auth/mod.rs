@@ -18,9 +18,8 @@ pub mod chunk;
 pub mod sign;
 pub mod verify;
 
+pub use crate::secret::Secret;
 pub use canonical::{Scope, SigningKey};
 pub use chunk::{ChunkSigner, ChunkVerifier};
 pub use sign::{SignError, Signed, Signer};
-pub use crate::secret::Secret;
 pub use verify::{AuthError, Limits, Payload, RequestHead, Verified, verify};
-

@@ -479,7 +479,7 @@ fn problems_of_the_keyring_are_told() {
         ),
         (
             "keyring: {current: a, keys: [{id: a, kind: local, file: /pem/key}]}",
-            "keyring.keys[0].file: what it gives is not a 32-byte key",
+            "keyring.keys[0].file: gives no key: the key file holds neither base64",
         ),
         (
             "keyring: {current: a, keys: [{id: a, kind: local, version: 0, env: RECOVERY_KEY}]}",

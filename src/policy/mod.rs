@@ -15,11 +15,11 @@ mod need;
 mod permit;
 mod user;
 
+pub use crate::secret::Secret;
 pub use action::{Action, Actions, UnknownAction};
 pub use glob::{Pattern, PatternError};
 pub use need::{Need, Target};
 pub use permit::{Denied, Permit, Policy, PolicyError};
-pub use crate::secret::Secret;
 pub use user::{Rule, StoreCredentials, User, UserHandle};
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ fn patterns(texts: &[&str]) -> Vec<Pattern> {
 fn user(name: &str, rules: Vec<Rule>) -> User {
     User {
         access_key: name.into(),
-        secret_key: Secret::new("correct horse battery".into()),
+        secret_key: Secret::new("correct horse battery"),
         rules,
         store_credentials: None,
     }
@@ -167,7 +167,7 @@ fn debug_output_never_shows_a_secret() {
     let mut secretive = user("u", Vec::new());
     secretive.store_credentials = Some(StoreCredentials {
         access_key: "s".into(),
-        secret_key: Secret::new("hunter2 hunter2".into()),
+        secret_key: Secret::new("hunter2 hunter2"),
     });
     let shown = format!("{:?} {:#?}", secretive, Arc::new(secretive.clone()));
     assert!(!shown.contains("horse") && !shown.contains("hunter"));

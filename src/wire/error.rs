@@ -243,7 +243,7 @@ impl Told {
             return match error {
                 StoreError::Unreachable(_) | StoreError::Timeout | StoreError::Aborted => {
                     Self::unavailable()
-                },
+                }
                 _ => Self::internal(),
             };
         };
