@@ -10,6 +10,8 @@ mod limit;
 mod open;
 mod seal;
 mod smithy;
+#[cfg(test)]
+mod tests;
 mod verify;
 
 use bytes::Bytes;

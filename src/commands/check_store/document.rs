@@ -42,18 +42,17 @@ pub fn records(document: &[u8], names: &[&str]) -> Result<Vec<(String, Record)>,
 
 /// The first element of this name. An error that came with a success status is an error.
 pub fn record(document: &[u8], name: &str) -> Result<Record, StoreError> {
-    for (found, record) in records(document, &[name, "Error"])? {
-        if found == "Error" {
-            return Err(StoreError::Status {
-                status: StatusCode::INTERNAL_SERVER_ERROR,
-                code: record.text("Code").to_owned(),
-                message: record.text("Message").to_owned(),
-                headers: Box::default(),
-            });
-        }
-        return Ok(record);
+    let first = records(document, &[name, "Error"])?.into_iter().next();
+    match first {
+        Some((found, error)) if found == "Error" => Err(StoreError::Status {
+            status: StatusCode::INTERNAL_SERVER_ERROR,
+            code: error.text("Code").to_owned(),
+            message: error.text("Message").to_owned(),
+            headers: Box::default(),
+        }),
+        Some((_, record)) => Ok(record),
+        None => Err(malformed()),
     }
-    Err(malformed())
 }
 
 /// The objects of a listing, of versions or not.
