@@ -216,7 +216,7 @@ impl Gateway {
         outcome: &mut Outcome,
     ) -> Result<Response, Box<Told>> {
         let (head, body) = request.into_parts();
-        let headers = head.headers;
+        let mut headers = head.headers;
         let (raw_path, raw_query) = (head.uri.path(), head.uri.query().unwrap_or_default());
         let host = headers.get(HOST).and_then(|host| host.to_str().ok());
 
@@ -258,6 +258,9 @@ impl Gateway {
             .unwrap_or_default()
             .clone_into(&mut outcome.key);
         let query = Query::parse(raw_query).map_err(boxed(Told::uri))?;
+        if verified.presigned() {
+            take_from_query(&query, &mut headers).map_err(|error| Box::new(Told::auth(&error)))?;
+        }
         let endpoint =
             s3::route(&head.method, &target, &query, &headers).map_err(boxed(Told::route))?;
         outcome.operation = endpoint.kind.name();
@@ -344,6 +347,38 @@ impl Gateway {
         }
         Box::new(Told::from(error))
     }
+}
+
+/// Takes the headers that SDKs move into the query of what they presign; headers that are there win.
+///
+/// Not those that sign, and no checksums: an SDK that presigns an upload computes them over a body that it
+/// does not have yet, and S3 takes none from there ("Download and upload objects with presigned URLs").
+fn take_from_query(query: &Query, headers: &mut HeaderMap) -> Result<(), AuthError> {
+    const NOT_TAKEN: [&str; 9] = [
+        "x-amz-algorithm",
+        "x-amz-credential",
+        "x-amz-date",
+        "x-amz-expires",
+        "x-amz-signedheaders",
+        "x-amz-signature",
+        "x-amz-content-sha256",
+        "x-amz-security-token",
+        "x-amz-sdk-checksum-algorithm",
+    ];
+    for (name, value) in query.iter() {
+        let name = name.to_ascii_lowercase();
+        let checksum = name.starts_with("x-amz-checksum-") && name != "x-amz-checksum-mode";
+        if !name.starts_with("x-amz-") || checksum || NOT_TAKEN.contains(&name.as_str()) {
+            continue;
+        }
+        let malformed = AuthError::MalformedQuery("a parameter cannot stand for a header");
+        let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), HeaderValue::from_str(value))
+        else {
+            return Err(malformed);
+        };
+        headers.entry(name).or_insert(value);
+    }
+    Ok(())
 }
 
 /// An answer on the heap: it is large, and rare.

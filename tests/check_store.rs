@@ -6,6 +6,8 @@ use sealgate::config::{self, Sources};
 use sealgate::embedded::{self, Handle};
 use sealgate::gateway;
 use sealgate::store::{Request, Store};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
+use tokio::net::{TcpListener, TcpStream};
 
 async fn serve(folder: &std::path::Path) -> Handle {
     embedded::start(embedded::Options {
@@ -35,6 +37,39 @@ async fn ask(handle: &Handle, bucket: Option<&str>) -> Result<Report, CheckError
         "secret-of-the-store",
     );
     check(&store, "us-east-1", bucket).await
+}
+
+/// An address in front of the store where request headers of these names are lost.
+async fn losing(handle: &Handle, names: &'static [&'static str]) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let store = handle.endpoint;
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let store = TcpStream::connect(store).await.unwrap();
+                let (mut from_store, mut to_store) = store.into_split();
+                let (mut from_client, mut to_client) = client.into_split();
+                let back = tokio::spawn(async move { copy(&mut from_store, &mut to_client).await });
+                let mut buffer = vec![0; 65536];
+                while let Ok(read @ 1..) = from_client.read(&mut buffer).await {
+                    for name in names {
+                        let line = format!("\r\n{name}:").into_bytes();
+                        let at = buffer[..read].windows(line.len()).position(|w| w == line);
+                        if let Some(at) = at {
+                            buffer[at + 2] = b'y';
+                        }
+                    }
+                    if to_store.write_all(&buffer[..read]).await.is_err() {
+                        break;
+                    }
+                }
+                drop(to_store);
+                let _ = back.await;
+            });
+        }
+    });
+    address
 }
 
 async fn buckets(store: &Store) -> String {
@@ -79,6 +114,44 @@ async fn the_embedded_store_keeps_what_is_required() {
         "secret-of-the-store",
     );
     assert!(!buckets(&store).await.contains("sealgate-check"));
+    handle.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_store_that_ignores_conditions_is_found_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let handle = serve(folder.path()).await;
+    let address = losing(&handle, &["if-match", "if-none-match"]).await;
+    let store = store(&address, "access", "secret-of-the-store");
+    let report = check(&store, "us-east-1", None).await.unwrap();
+    for id in [
+        "get-if-match",
+        "put-if-none-match",
+        "put-if-match",
+        "delete-if-match",
+        "copy-if-none-match",
+    ] {
+        assert_eq!(report.answer(id), Some(Answer::No), "{id}\n{report}");
+    }
+    // That is weaker, but no reason to refuse the store.
+    assert!(report.verdict().is_ok(), "{report}");
+    assert!(report.to_string().contains("append-only users"), "{report}");
+    handle.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_store_without_ranges_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let handle = serve(folder.path()).await;
+    let address = losing(&handle, &["range"]).await;
+    let store = store(&address, "access", "secret-of-the-store");
+    let report = check(&store, "us-east-1", None).await.unwrap();
+    for id in ["suffix-range", "range"] {
+        assert_eq!(report.answer(id), Some(Answer::No), "{report}");
+    }
+    let problem = report.verdict().unwrap_err();
+    assert!(problem.contains("a GET of the last bytes"), "{problem}");
+    assert!(report.left_behind.is_none(), "{report}");
     handle.shutdown().await;
 }
 

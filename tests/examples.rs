@@ -25,7 +25,7 @@ mod seal_file;
 #[path = "../examples/seal_upload_sdk.rs"]
 mod seal_upload_sdk;
 
-const KEY: [u8; 32] = [42; 32];
+const KEY: [u8; 32] = *b"a key for tests and nothing else";
 
 fn pattern(len: usize) -> Vec<u8> {
     (0..len)

@@ -257,7 +257,10 @@ impl Client {
     async fn request(&mut self) {
         let request = match self.job.direction {
             Direction::Up => self.put(),
-            Direction::Down => self.sign(Method::GET, HeaderMap::new(), "UNSIGNED-PAYLOAD", 0).0,
+            Direction::Down => {
+                self.sign(Method::GET, HeaderMap::new(), "UNSIGNED-PAYLOAD", 0)
+                    .0
+            }
         };
         self.connection.ready().await.expect("connection");
         let response = self.connection.send_request(request).await.expect("answer");
@@ -417,4 +420,3 @@ impl Body for Generated {
         self.chunks.is_none() && self.at == self.len
     }
 }
-

@@ -217,7 +217,7 @@ impl Step<'_> {
             Direction::Down => kept(size),
         };
         let gateway = self.setup.gateway(self.sink.address).await;
-        let mut job = Job {
+        let job = Job {
             gateway: gateway.address,
             bucket: "bench".to_owned(),
             key,
@@ -231,13 +231,17 @@ impl Step<'_> {
         if direction == Direction::Down {
             self.keep(&job).await;
         }
+        self.warm(&job).await;
         let idle = gateway.usage();
         let outcome = load::run(&job).await;
         let used = gateway.usage();
         let added = used.peak.saturating_sub(idle.rss) as f64 / 1024.0 / clients as f64;
-        job.requests = clients;
         let gib = job.size as f64 * clients as f64 / (1u64 << 30) as f64;
-        let name = if rate > 0 || self.sink.slow { "slow " } else { "" };
+        let name = if rate > 0 || self.sink.slow {
+            "slow "
+        } else {
+            ""
+        };
         println!(
             "| {clients} × {size} | {name}{direction} | {:.1} | {:.1} | {added:.2} | {:.1} | {:.0} | {:.2} |",
             mib(idle.rss),
@@ -246,6 +250,23 @@ impl Step<'_> {
             speed(&job, &outcome),
             (used.cpu - idle.cpu).as_secs_f64() / gib,
         );
+    }
+
+    /// One small object up and down: code that runs for the first time is read into memory now, and counts
+    /// as idle.
+    async fn warm(&self, measured: &Job) {
+        for direction in [Direction::Up, Direction::Down] {
+            let job = Job {
+                key: "keep/warm".to_owned(),
+                direction,
+                size: 256 << 10,
+                clients: 1,
+                requests: 1,
+                rate: 0,
+                ..measured.clone()
+            };
+            load::run(&job).await;
+        }
     }
 
     /// Puts the object of a download in place, through a gateway that is not measured.
@@ -278,7 +299,7 @@ async fn memory(
     let sink = SinkProcess::start(&setup.folder, 0);
     let fresh = idle(setup, &sink).await;
     println!(
-        "Idle: {:.1} MiB resident, of it {:.1} MiB heap and stacks.\n",
+        "Just started: {:.1} MiB resident, of it {:.1} MiB heap and stacks.\n",
         mib(fresh.rss),
         mib(fresh.anonymous)
     );

@@ -197,10 +197,7 @@ impl Sink {
     }
 }
 
-fn empty<const N: usize>(
-    status: StatusCode,
-    headers: [(HeaderName, HeaderValue); N],
-) -> Answer {
+fn empty<const N: usize>(status: StatusCode, headers: [(HeaderName, HeaderValue); N]) -> Answer {
     let mut response = Response::new(Either::Left(Full::default()));
     *response.status_mut() = status;
     response.headers_mut().extend(headers);

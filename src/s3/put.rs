@@ -172,7 +172,17 @@ pub async fn current(service: &Service, target: &Target<'_>) -> Result<Current, 
         {
             Ok(Current::Absent)
         }
-        Err(Error::Integrity(_)) => Ok(Current::Unreadable),
+        // The request goes on, so this is the only place that counts it.
+        Err(Error::Integrity(kind)) => {
+            metrics::integrity_failure(kind.label());
+            tracing::warn!(
+                bucket = target.bucket,
+                key = target.key,
+                kind = kind.label(),
+                "object under a conditional write does not verify"
+            );
+            Ok(Current::Unreadable)
+        }
         Err(error) => Err(error),
     }
 }

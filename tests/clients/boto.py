@@ -737,6 +737,55 @@ def _():
     same([v["Key"] for page in pages for v in page["Versions"]], names, "pages")
 
 
+@check("a bucket with versioning: sizes, ETags and bodies of old versions, delete markers", needs="versions versioning")
+def _():
+    bucket = BUCKET + "-versions"
+    s3.create_bucket(Bucket=bucket)
+    s3.put_object(Bucket=bucket, Key="before", Body=b"before")
+    s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    same(s3.get_bucket_versioning(Bucket=bucket)["Status"], "Enabled")
+    bodies = [noise(size, 30) for size in (10, 70000, 0, 65480)]
+    ids = [s3.put_object(Bucket=bucket, Key="v", Body=body)["VersionId"] for body in bodies]
+    same(len(set(ids)), len(ids), "version ids")
+    marker = s3.delete_object(Bucket=bucket, Key="v")
+    same(marker["DeleteMarker"], True)
+
+    answer = s3.list_object_versions(Bucket=bucket, Prefix="v")
+    same([(v["VersionId"], v["Size"], v["ETag"], v["IsLatest"]) for v in answer["Versions"]],
+         [(i, len(b), f'"{md5(b)}"', False) for i, b in zip(ids[::-1], bodies[::-1])], "versions")
+    same([(m["Key"], m["VersionId"], m["IsLatest"]) for m in answer["DeleteMarkers"]],
+         [("v", marker["VersionId"], True)], "delete markers")
+    before = s3.list_object_versions(Bucket=bucket, Prefix="before")["Versions"]
+    same([(v["VersionId"], v["Size"], v["ETag"]) for v in before], [("null", 6, f'"{md5(b"before")}"')], "null version")
+    pages = s3.get_paginator("list_object_versions").paginate(Bucket=bucket, PaginationConfig={"PageSize": 2})
+    same([(v["VersionId"], v["Size"]) for page in pages for v in page.get("Versions", [])],
+         [("null", 6)] + [(i, len(b)) for i, b in zip(ids[::-1], bodies[::-1])], "pages")
+    same([o["Key"] for o in s3.list_objects_v2(Bucket=bucket)["Contents"]], ["before"], "current objects")
+
+    for version, body in zip(ids, bodies):
+        head = s3.head_object(Bucket=bucket, Key="v", VersionId=version)
+        same((head["ContentLength"], head["ETag"], head["VersionId"]), (len(body), f'"{md5(body)}"', version), "HEAD")
+        answer = s3.get_object(Bucket=bucket, Key="v", VersionId=version)
+        same(answer["Body"].read() == body, True, "GET")
+    answer = s3.get_object(Bucket=bucket, Key="v", VersionId=ids[1], Range="bytes=65475-65485")
+    same(answer["Body"].read(), bodies[1][65475:65486], "range")
+    same(s3.get_object(Bucket=bucket, Key="before", VersionId="null")["Body"].read(), b"before", "null version")
+    refused("NoSuchKey", lambda: s3.get_object(Bucket=bucket, Key="v"), status=404)
+
+    s3.copy_object(Bucket=bucket, Key="restored", CopySource={"Bucket": bucket, "Key": "v", "VersionId": ids[1]})
+    same(s3.get_object(Bucket=bucket, Key="restored")["Body"].read() == bodies[1], True, "copy of a version")
+    s3.delete_object(Bucket=bucket, Key="v", VersionId=marker["VersionId"])
+    same(s3.get_object(Bucket=bucket, Key="v")["Body"].read() == bodies[-1], True, "after the marker is gone")
+    s3.delete_object(Bucket=bucket, Key="v", VersionId=ids[-1])
+    same(s3.get_object(Bucket=bucket, Key="v")["Body"].read(), bodies[-2], "after the newest is gone")
+
+    answer = s3.list_object_versions(Bucket=bucket)
+    every = answer.get("Versions", []) + answer.get("DeleteMarkers", [])
+    objects = [{"Key": v["Key"], "VersionId": v["VersionId"]} for v in every]
+    same(s3.delete_objects(Bucket=bucket, Delete={"Objects": objects}).get("Errors", []), [])
+    s3.delete_bucket(Bucket=bucket)
+
+
 @check("1005 keys in two pages")
 def _():
     shared = client(config={"max_pool_connections": 16})

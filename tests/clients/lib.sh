@@ -79,6 +79,8 @@ tree() {
   noise "$1/ümläut/日本語" 70001
   noise "$1/100% & (more) [x] @=!'" 300
   noise "$1/three" $((3 * 1024 * 1024 + 7))
+  # aws sync copies a file again that is newer than its object, whose date has whole seconds.
+  find "$1" -exec touch -d '1 minute ago' {} +
 }
 
 finish() { exit "$FAILED"; }

@@ -5,7 +5,7 @@
 #   SUITES     which of: aws boto rclone s3cmd restic (all)
 #   BIG=1      with an object of 1.1 GiB
 #   S3_LACKS   what the store (behind the gateway) cannot do; checks of it are skipped:
-#     versions if-none-match if-match copy-conditions hard-keys        of a store, directly or behind the gateway
+#     versions versioning if-none-match if-match copy-conditions hard-keys        of a store, directly or behind the gateway
 #     checksums trailers chunked last-chunk                            of a store directly; the gateway has them
 #   SEALGATE_TEST_VENV   the Python environment that install.sh made
 #

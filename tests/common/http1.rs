@@ -117,10 +117,8 @@ impl Ask {
 
     /// A header that is not signed.
     pub fn unsigned(mut self, name: &str, value: &str) -> Self {
-        self.unsigned.append(
-            name.parse::<HeaderName>().unwrap(),
-            value.parse().unwrap(),
-        );
+        self.unsigned
+            .append(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
         self
     }
 
@@ -197,7 +195,8 @@ impl Ask {
                 for data in body.chunks(*size).chain([&[][..]]) {
                     framed.extend(format!("{:x}", data.len()).bytes());
                     if let Some(chain) = &mut chain {
-                        framed.extend(format!(";chunk-signature={}", chain.sign_chunk(data)).bytes());
+                        framed
+                            .extend(format!(";chunk-signature={}", chain.sign_chunk(data)).bytes());
                     }
                     framed.extend(b"\r\n");
                     framed.extend(data);

@@ -4,29 +4,36 @@
 //! ```text
 //! Ask ──► gateway ──► Spy (notes, and lies where told to) ──► embedded store ◄── World::store
 //! ```
-#![allow(dead_code, reason = "each test binary uses a part of this")]
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "each test binary uses a part of this"
+)]
 
 mod http1;
+mod recorder;
 mod spy;
 
+use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use sealgate::config::{Config, Sources};
 use sealgate::embedded;
 use sealgate::gateway::Gateway;
 use sealgate::pump;
-use sealgate::store::{Request, Store, StoreError};
+use sealgate::store::{Request, Store};
 use sealgate::wire;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-pub use http1::{Answer, Ask, Connection, Form};
+use recorder::Recorder;
+
+pub use http1::{Answer, Ask, Connection, Form, query_of};
 pub use spy::{Reply, Seen, Spy};
 
 /// Whoever asks.
@@ -58,7 +65,7 @@ pub const MALLORY: User = User {
 pub const DOMAIN: &str = "s3.example.org";
 
 /// The key-encryption key of every gateway here.
-pub const KEK: [u8; 32] = [0x5e; 32];
+pub const KEK: [u8; 32] = *b"thirty-two bytes that make a key";
 
 /// Content headers that belong to an object.
 const CONTENT_HEADERS: [&str; 6] = [
@@ -84,7 +91,7 @@ pub struct World {
     pub server: JoinHandle<()>,
     /// Where the store keeps its files.
     pub folder: tempfile::TempDir,
-    metrics: PrometheusHandle,
+    metrics: &'static Recorder,
     log: Log,
     _embedded: embedded::Handle,
     _recording: metrics::LocalRecorderGuard<'static>,
@@ -135,9 +142,12 @@ impl World {
 
     /// A world with further users, and settings of buckets, in YAML.
     pub async fn with(users: &str, buckets: &str) -> Self {
+        Box::pin(Self::begin(users, buckets)).await
+    }
+
+    async fn begin(users: &str, buckets: &str) -> Self {
         // First of all: whatever is started below records here.
-        let recorder = Box::leak(Box::new(PrometheusBuilder::new().build_recorder()));
-        let metrics = recorder.handle();
+        let recorder: &'static Recorder = Box::leak(Box::default());
         let recording = metrics::set_default_local_recorder(recorder);
         let log = Log::default();
         let writer = log.clone();
@@ -164,18 +174,8 @@ impl World {
             .unwrap()
             .store()
             .clone();
-        let gateway = Arc::new(Gateway::new(&config(spy.address)).unwrap());
-
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
-        let limits = wire::Limits {
-            max_connections: 1000,
-            header_timeout: std::time::Duration::from_secs(60),
-            shutdown_grace: std::time::Duration::from_secs(60),
-        };
-        let handler = move |request, peer, signals| gateway.clone().handle(request, peer, signals);
-        let server = tokio::spawn(wire::serve(listener, None, limits, stop.clone(), handler));
+        let (address, server) = serve(&config(spy.address), stop.clone()).await;
         Self {
             store,
             spy,
@@ -183,7 +183,7 @@ impl World {
             stop,
             server,
             folder,
-            metrics,
+            metrics: recorder,
             log,
             _embedded: embedded,
             _recording: recording,
@@ -210,8 +210,24 @@ impl World {
 
     /// Sends a request to the gateway and reads the answer.
     pub async fn send(&self, ask: Ask) -> Answer {
-        let mut connection = Connection::open(self.address).await;
-        connection.exchange(&ask, self.address).await
+        // On the heap, as below: a test awaits this many times, and each place would take its stack.
+        Box::pin(async {
+            let mut connection = Connection::open(self.address).await;
+            connection.exchange(&ask, self.address).await
+        })
+        .await
+    }
+
+    /// The same to another gateway of this world.
+    pub async fn send_to(&self, address: SocketAddr, ask: Ask) -> Answer {
+        let mut connection = Connection::open(address).await;
+        connection.exchange(&ask, address).await
+    }
+
+    /// Starts a second gateway in front of the same store, with the same configuration.
+    pub async fn again(&self) -> SocketAddr {
+        let config = config(self.spy.address, self.folder.path(), "[]", "{}");
+        serve(&config, CancellationToken::new()).await.0
     }
 
     /// Uploads through the gateway, which must succeed.
@@ -243,8 +259,7 @@ impl World {
             .headers()
             .iter()
             .filter(|(name, _)| {
-                CONTENT_HEADERS.contains(&name.as_str())
-                    || name.as_str().starts_with("x-amz-meta-")
+                CONTENT_HEADERS.contains(&name.as_str()) || name.as_str().starts_with("x-amz-meta-")
             })
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect();
@@ -254,52 +269,60 @@ impl World {
 
     /// Puts an object into the store itself, past the gateway.
     pub async fn plant(&self, bucket: &str, key: &str, object: &Stored) {
-        self.try_plant(bucket, key, object).await.unwrap();
-    }
-
-    async fn try_plant(&self, bucket: &str, key: &str, object: &Stored) -> Result<(), StoreError> {
         let mut request = Request::object(Method::PUT, bucket, key)
             .body(pump::full(Bytes::from(object.body.clone())));
         request.headers = object.headers.clone();
-        let answer = self.store.send("Test", request).await?;
-        self.store.document(answer).await.map(drop)
+        Box::pin(async {
+            let answer = self.store.send("Test", request).await.unwrap();
+            self.store.document(answer).await.unwrap();
+        })
+        .await;
     }
 
-    /// The value of a counter or gauge, all labels in `having` given; the sum of those that match.
-    pub fn metric(&self, name: &str, having: &str) -> u64 {
-        self.metrics
-            .render()
-            .lines()
-            .filter(|line| {
-                line.strip_prefix(name)
-                    .is_some_and(|rest| rest.starts_with(['{', ' ']))
-                    && line.contains(having)
-            })
-            .filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok())
-            .map(|value| value as u64)
-            .sum()
+    /// The value of a counter: of the series with that label, or the sum of all.
+    pub fn metric(&self, name: &str, label: Option<(&str, &str)>) -> u64 {
+        self.metrics.sum(name, label)
     }
 
-    /// Integrity failures counted so far, of one kind; of all for an empty name.
+    /// Integrity failures counted so far, of one kind.
     pub fn integrity_failures(&self, kind: &str) -> u64 {
-        let having = if kind.is_empty() {
-            String::new()
-        } else {
-            format!("kind=\"{kind}\"")
-        };
-        self.metric("sealgate_integrity_failures_total", &having)
+        self.metric("sealgate_integrity_failures_total", Some(("kind", kind)))
+    }
+
+    /// Integrity failures counted so far, of all kinds.
+    pub fn all_integrity_failures(&self) -> u64 {
+        self.metric("sealgate_integrity_failures_total", None)
     }
 
     /// The log line of a request. Waits until the gateway has written it: that is after the last byte
     /// of the answer has left.
     pub async fn log_line(&self, request_id: &str) -> serde_json::Value {
-        loop {
-            if let Some(line) = self.log.line_of(request_id) {
-                return line;
+        let wait = async {
+            loop {
+                if let Some(line) = self.log.line_of(request_id) {
+                    return line;
+                }
+                tokio::task::yield_now().await;
             }
-            tokio::task::yield_now().await;
-        }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(20), wait)
+            .await
+            .expect("a log line of the request")
     }
+}
+
+async fn serve(config: &Config, stop: CancellationToken) -> (SocketAddr, JoinHandle<()>) {
+    let gateway = Arc::new(Gateway::new(config).unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let limits = wire::Limits {
+        max_connections: 1000,
+        header_timeout: std::time::Duration::from_secs(60),
+        shutdown_grace: std::time::Duration::from_secs(60),
+    };
+    let handler = move |request, peer, signals| gateway.clone().handle(request, peer, signals);
+    let server = tokio::spawn(wire::serve(listener, None, limits, stop, handler));
+    (address, server)
 }
 
 fn config(store: SocketAddr, folder: &std::path::Path, users: &str, buckets: &str) -> Config {
@@ -338,23 +361,23 @@ fn config(store: SocketAddr, folder: &std::path::Path, users: &str, buckets: &st
     .config
 }
 
-/// Log lines, kept.
+/// Log lines with a request id, by that.
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+struct Log(Arc<Mutex<HashMap<String, serde_json::Value>>>);
 
 impl Log {
     fn line_of(&self, request_id: &str) -> Option<serde_json::Value> {
-        let bytes = self.0.lock().unwrap();
-        bytes
-            .split(|byte| *byte == b'\n')
-            .filter_map(|line| serde_json::from_slice::<serde_json::Value>(line).ok())
-            .find(|line| line["request_id"] == request_id)
+        self.0.lock().unwrap().get(request_id).cloned()
     }
 }
 
+/// The subscriber writes a line at a time.
 impl io::Write for Log {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
+        let line: serde_json::Value = serde_json::from_slice(bytes)?;
+        if let Some(id) = line["request_id"].as_str() {
+            self.0.lock().unwrap().insert(id.to_owned(), line);
+        }
         Ok(bytes.len())
     }
 

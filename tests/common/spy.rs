@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use http::{HeaderMap, StatusCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 
 use super::http1::{parse_head, parse_headers};
 
@@ -57,13 +58,21 @@ impl Reply {
         self.headers
             .get("content-range")
             .and_then(|range| range.to_str().ok())
-            .and_then(|range| range.strip_prefix("bytes ")?.split('-').next()?.parse().ok())
+            .and_then(|range| {
+                range
+                    .strip_prefix("bytes ")?
+                    .split('-')
+                    .next()?
+                    .parse()
+                    .ok()
+            })
             .unwrap_or(0)
     }
 
     /// Says that the body has the length that it has.
     pub fn fix_length(&mut self) {
-        self.headers.insert("content-length", self.body.len().into());
+        self.headers
+            .insert("content-length", self.body.len().into());
     }
 }
 
@@ -72,6 +81,8 @@ type Lie = Box<dyn FnMut(&Seen, Reply) -> Vec<u8> + Send>;
 #[derive(Default)]
 struct State {
     seen: Vec<Seen>,
+    /// Uploads whose body has ended, in one way or the other.
+    ended: Vec<Seen>,
     lie: Option<Lie>,
 }
 
@@ -81,6 +92,7 @@ pub struct Spy {
     /// Where it listens.
     pub address: SocketAddr,
     state: Arc<Mutex<State>>,
+    ending: Arc<Notify>,
 }
 
 impl Spy {
@@ -89,13 +101,20 @@ impl Spy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let state = Arc::<Mutex<State>>::default();
-        let shared = state.clone();
+        let ending = Arc::<Notify>::default();
+        let spy = Self {
+            address,
+            state,
+            ending,
+        };
+        let passing = spy.clone();
         tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
-                tokio::spawn(pass(socket, store, shared.clone()));
+                let spy = passing.clone();
+                tokio::spawn(async move { pass(socket, store, &spy).await });
             }
         });
-        Self { address, state }
+        spy
     }
 
     /// From now on, answers become what `lie` makes of them.
@@ -108,14 +127,36 @@ impl Spy {
         self.state.lock().unwrap().lie = None;
     }
 
+    /// Waits until the body of the next upload to `target` has ended, and with it what the store heard.
+    pub async fn upload_ended(&self, target: &str) -> Seen {
+        loop {
+            let notified = self.ending.notified();
+            {
+                let mut state = self.state.lock().unwrap();
+                if let Some(at) = state.ended.iter().position(|seen| seen.target == target) {
+                    return state.ended.remove(at);
+                }
+            }
+            notified.await;
+        }
+    }
+
+    fn ended(&self, seen: &Seen) {
+        self.state.lock().unwrap().ended.push(seen.clone());
+        self.ending.notify_waiters();
+    }
+
     /// What passed since the last call.
     pub fn take(&self) -> Vec<Seen> {
-        std::mem::take(&mut self.state.lock().unwrap().seen)
+        let mut state = self.state.lock().unwrap();
+        state.ended.clear();
+        std::mem::take(&mut state.seen)
     }
 }
 
 /// Passes one request on, and its answer back; then the connection ends.
-async fn pass(mut client: TcpStream, store: SocketAddr, state: Arc<Mutex<State>>) -> Option<()> {
+async fn pass(mut client: TcpStream, store: SocketAddr, spy: &Spy) -> Option<()> {
+    let state = &spy.state;
     client.set_nodelay(true).ok()?;
     let mut head = Vec::new();
     let end = loop {
@@ -157,7 +198,11 @@ async fn pass(mut client: TcpStream, store: SocketAddr, state: Arc<Mutex<State>>
     while passed < length {
         body.clear();
         // The gateway gave up: so does this, and the store sees a body that ends early.
-        if client.read_buf(&mut body).await.ok()? == 0 {
+        if !matches!(client.read_buf(&mut body).await, Ok(1..)) {
+            let _ = upstream.shutdown().await;
+            // What the store says to that; the gateway is gone.
+            let _ = upstream.read_to_end(&mut Vec::new()).await;
+            spy.ended(&seen);
             return None;
         }
         passed += body.len();
@@ -165,6 +210,9 @@ async fn pass(mut client: TcpStream, store: SocketAddr, state: Arc<Mutex<State>>
         let _ = upstream.write_all(&body).await;
     }
     seen.complete = true;
+    if length > 0 {
+        spy.ended(&seen);
+    }
     if let Some(noted) = state.lock().unwrap().seen.get_mut(at) {
         noted.complete = true;
     }

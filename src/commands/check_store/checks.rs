@@ -231,21 +231,21 @@ pub const ALL: &[Check] = &[
         Multipart,
         "the last part may have any size",
         multipart::last_part,
-        "the end of a sealed object is a short part of its own"
+        "multipart uploads cannot work: the end of a sealed object is a short part of its own"
     ),
     check!(
         "multipart-gaps",
         Multipart,
         "part numbers may have gaps",
         multipart::gaps,
-        "clients that leave part numbers out get errors"
+        "clients that leave part numbers out of a multipart upload get errors"
     ),
     check!(
         "multipart-cut-off",
         Multipart,
         "a part whose body breaks off before its last byte is not stored",
         multipart::cut_off,
-        "a part that fails its checksum could become part of the object"
+        "multipart uploads cannot be protected: a part that fails its checksum could become part of the object"
     ),
     check!(
         "multipart-self-copy",

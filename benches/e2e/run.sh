@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Measures the gateway from end to end: builds it and its bench in release mode, and runs one of
+#
+#   benches/e2e/run.sh memory      [options]   peak memory with 1, 16 and 64 streams of 1 GiB, up and down
+#   benches/e2e/run.sh throughput  [options]   speed at 4 KiB, 1 MiB and 64 MiB, with 1 and 16 clients
+#
+# `memory --help` and `throughput --help` list the options. Everything is on 127.0.0.1; downloads need as
+# much free space under TMPDIR as the longest object has bytes. docs/PERFORMANCE.md says what the figures mean.
+set -euo pipefail
+
+if (($# == 0)); then
+    sed -n '2,/^set/{s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}" >&2
+    exit 2
+fi
+
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+target=${CARGO_TARGET_DIR:-target}
+cargo build --quiet --release --bin sealgate --example e2e
+case $1 in
+memory | throughput)
+    command=$1
+    shift
+    exec "$target/release/examples/e2e" "$command" --binary "$target/release/sealgate" "$@"
+    ;;
+*)
+    exec "$target/release/examples/e2e" "$@"
+    ;;
+esac
