@@ -156,25 +156,26 @@ impl Service {
     /// # Errors
     /// [`Error`]; an error in the middle of a streamed answer shows in its body instead.
     pub async fn call(&self, call: Call) -> Result<Response, Error> {
+        // On the heap: a connection keeps room for the largest of these futures otherwise.
         match call.endpoint.kind {
-            Kind::PutObject => put::put(self, call).await,
-            Kind::GetObject => get::get(self, call).await,
-            Kind::HeadObject => head::head(self, call).await,
-            Kind::GetObjectAttributes => head::attributes(self, call).await,
-            Kind::DeleteObject => delete::delete(self, call).await,
-            Kind::DeleteObjects => delete::delete_many(self, call).await,
-            Kind::CopyObject => copy::copy(self, call).await,
+            Kind::PutObject => Box::pin(put::put(self, call)).await,
+            Kind::GetObject => Box::pin(get::get(self, call)).await,
+            Kind::HeadObject => Box::pin(head::head(self, call)).await,
+            Kind::GetObjectAttributes => Box::pin(head::attributes(self, call)).await,
+            Kind::DeleteObject => Box::pin(delete::delete(self, call)).await,
+            Kind::DeleteObjects => Box::pin(delete::delete_many(self, call)).await,
+            Kind::CopyObject => Box::pin(copy::copy(self, call)).await,
             Kind::ListObjects | Kind::ListObjectsV2 | Kind::ListObjectVersions => {
-                list::list(self, call).await
+                Box::pin(list::list(self, call)).await
             }
-            Kind::ListBuckets => bucket::list_buckets(call).await,
+            Kind::ListBuckets => Box::pin(bucket::list_buckets(call)).await,
             Kind::CreateBucket
             | Kind::DeleteBucket
             | Kind::HeadBucket
             | Kind::GetBucketLocation
             | Kind::BucketSetting(_)
             | Kind::BucketUnknown
-            | Kind::ObjectSetting(_) => forward::forward(self, call).await,
+            | Kind::ObjectSetting(_) => Box::pin(forward::forward(self, call)).await,
         }
     }
 

@@ -5,7 +5,7 @@ use http::header::{CONTENT_RANGE, IF_MATCH};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use http_body_util::BodyExt;
 
-use super::call::{Call, Plaintext, Response, Service, set};
+use super::call::{Call, Response, Service, set};
 use super::object::{self, Content, Found, MIN_STORED, Target, quoted};
 use super::{Error, meta};
 use crate::aead::{self, FOOTER_LEN, PREAMBLE_LEN, SegmentSize};
@@ -273,14 +273,7 @@ async fn plain(
     answer: store::Response,
     stored_len: u64,
 ) -> Result<Response, Error> {
-    if (service.settings)(target.bucket).plaintext == Plaintext::Refuse {
-        return Err(Integrity::Plaintext.into());
-    }
-    let found = service
-        .describe(target, answer.headers().clone(), stored_len, &[])
-        .await?;
-    check_conditions(call, &found)?;
-    let headers = whole_headers(call, &found);
+    let stored_headers = answer.headers().clone();
     // Sealed bytes that lost their metadata must not pass for plaintext.
     let mut raw = target.store.stream(answer);
     let mut start = Vec::new();
@@ -303,6 +296,11 @@ async fn plain(
     if aead::looks_like_preamble(&start) {
         return Err(Integrity::MetadataStripped.into());
     }
+    let found = service
+        .describe(target, stored_headers, stored_len, &[])
+        .await?;
+    check_conditions(call, &found)?;
+    let headers = whole_headers(call, &found);
     let body = pump::Prefixed::new(rest, raw);
     let body = pump::Prefixed::new(
         Some(Bytes::from(start)).filter(|start| !start.is_empty()),

@@ -5,7 +5,7 @@ use futures::stream::FuturesOrdered;
 use http::{HeaderMap, Method, StatusCode};
 
 use super::call::{BucketSettings, Call, EtagMode, Plaintext, Response, Service};
-use super::facts::{Fact, FactKey, FactTag};
+use super::facts::{FactKey, FactTag};
 use super::object::{Target, hex, shown_etag};
 use super::xml::{Entry, Listing, Shown};
 use super::{Error, meta};
@@ -120,12 +120,6 @@ async fn show(
                 kind = kind.label(),
                 "listed object does not verify"
             );
-            // These bytes will not verify next time either. Reading them is another matter: a GET asks anew.
-            let fact = Fact {
-                plaintext_len: entry.stored_len,
-                tag: FactTag::Plain,
-            };
-            service.facts.learn(key, fact);
             Ok(Shown {
                 len: entry.stored_len,
                 etag: entry.store_etag.clone(),
