@@ -187,7 +187,7 @@ pub async fn run(job: &Job) -> Outcome {
         let mut at = 0;
         while at < job.size {
             let n = PIECE.min(job.size - at);
-            hash.update(&piece(&pattern, at, n));
+            hash.update(piece(&pattern, at, n));
             at += n;
         }
         sealgate::auth::canonical::hex(&hash.finalize())

@@ -4,8 +4,21 @@
 use libfuzzer_sys::fuzz_target;
 use sealgate::envelope::{Envelope, Info, MacList, Record, metadata_digest};
 
-fuzz_target!(|input: (&[u8], u8, [&str; 3], Vec<(&str, &[u8])>)| {
-    let (bytes, recipients, values, headers) = input;
+#[derive(Debug, arbitrary::Arbitrary)]
+struct Input<'a> {
+    bytes: &'a [u8],
+    recipients: u8,
+    values: [&'a str; 3],
+    headers: Vec<(&'a str, &'a [u8])>,
+}
+
+fuzz_target!(|input: Input<'_>| {
+    let Input {
+        bytes,
+        recipients,
+        values,
+        headers,
+    } = input;
     if let Ok(envelope) = Envelope::decode(bytes) {
         assert_eq!(envelope.encode().unwrap(), bytes);
     }

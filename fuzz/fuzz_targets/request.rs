@@ -28,13 +28,13 @@ const NAMES: [&str; 10] = [
 
 fuzz_target!(|input: Input<'_>| {
     let text = input.text;
-    if let Ok(target) = Target::parse(text, input.host, &["s3.example.org"]) {
-        if let (Some(bucket), Some(key)) = (target.bucket(), target.key()) {
-            let path = uri::encode_path(bucket, key);
-            let none: [&str; 0] = [];
-            let again = Target::parse(&path, None, &none).unwrap();
-            assert_eq!((again.bucket(), again.key()), (Some(bucket), Some(key)));
-        }
+    if let Ok(target) = Target::parse(text, input.host, &["s3.example.org"])
+        && let (Some(bucket), Some(key)) = (target.bucket(), target.key())
+    {
+        let path = uri::encode_path(bucket, key);
+        let none: [&str; 0] = [];
+        let again = Target::parse(&path, None, &none).unwrap();
+        assert_eq!((again.bucket(), again.key()), (Some(bucket), Some(key)));
     }
     if let Ok(query) = Query::parse(text) {
         assert_eq!(Query::parse(&query.encode()).unwrap(), query);
