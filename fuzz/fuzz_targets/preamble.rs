@@ -2,14 +2,22 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use sealgate::aead::{Layout, PREAMBLE_LEN, Preamble, SegmentSize};
+use sealgate::aead::{Core, Dek, Layout, ObjectId, Preamble, SegmentSize};
 
 fuzz_target!(|input: (Vec<u8>, u64)| {
     let (bytes, stored_len) = input;
-    // As much of a preamble as there is, on top of one that decodes up to its length fields.
-    let mut preamble = [0; PREAMBLE_LEN];
-    let n = bytes.len().min(PREAMBLE_LEN);
-    preamble[..n].copy_from_slice(&bytes[..n]);
+    // A good one with some of its bits flipped: magic and version are hard to find by chance.
+    let core = Core::single(
+        &Dek::new([3; 32]),
+        ObjectId([4; 16]),
+        SegmentSize::GATEWAY,
+        None,
+    );
+    let envelope = Vec::new();
+    let mut preamble = Preamble { core, envelope }.encode().unwrap();
+    for (byte, bits) in preamble.iter_mut().zip(bytes) {
+        *byte ^= bits;
+    }
     if let Ok(decoded) = Preamble::decode(&preamble) {
         assert_eq!(decoded.encode().unwrap(), preamble);
         if let Ok(layout) = decoded.core.layout(stored_len) {
