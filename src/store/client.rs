@@ -25,8 +25,8 @@ const MAX_DOCUMENT: usize = 16 * 1024 * 1024;
 /// How often a read is sent again where no answer came.
 const RETRIES: usize = 2;
 
-/// Bytes that HTTP/1 reads or queues at once on a connection to the store. Twice as much is no
-/// faster, and takes a stream above the memory that `docs/PERFORMANCE.md` allows it.
+/// Bytes that HTTP/1 reads or queues at once on a connection to the store. Twice as much saves a
+/// little processor time, and takes a stream above the memory that `docs/PERFORMANCE.md` allows it.
 const CONNECTION_BUFFER: usize = 64 * 1024;
 
 /// How a bucket is named in a request to the store.

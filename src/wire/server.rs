@@ -25,8 +25,8 @@ use tokio_util::sync::CancellationToken;
 use super::conn::{Conn, Signals};
 use super::track::Tracked;
 
-/// Bytes that HTTP/1 reads or queues at once on a client's connection. Twice as much is no
-/// faster, and takes a stream above the memory that `docs/PERFORMANCE.md` allows it.
+/// Bytes that HTTP/1 reads or queues at once on a client's connection. Twice as much saves a
+/// little processor time, and takes a stream above the memory that `docs/PERFORMANCE.md` allows it.
 const CONNECTION_BUFFER: usize = 64 * 1024;
 
 /// Bounds on connections.
