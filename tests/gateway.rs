@@ -1351,6 +1351,44 @@ async fn errors_of_the_store_are_told_in_the_gateways_own_words() {
 }
 
 #[tokio::test]
+async fn a_read_that_the_store_fails_is_asked_again_and_a_write_is_not() {
+    let world = World::with_bucket().await;
+    let plain = content(TWO);
+    world.put("key", &plain).await;
+    for (status, reads) in [(500, 4), (502, 4), (503, 1)] {
+        // The store fails for as long as it is asked …
+        let fail = move |mut reply: common::Reply| {
+            reply.status = StatusCode::from_u16(status).unwrap();
+            reply.body.clear();
+            reply.fix_length();
+            reply.encode()
+        };
+        world.spy.lie(move |_, reply| fail(reply));
+        world.spy.take();
+        let head = world.send(Ask::head("bucket", "key")).await;
+        assert!(head.status.is_server_error(), "{head:?}");
+        assert_eq!(world.spy.take().len(), reads, "reads that got {status}");
+        let put = world.send(Ask::put("bucket", "key", b"new")).await;
+        assert!(put.status.is_server_error(), "{put:?}");
+        assert_eq!(world.spy.take().len(), 1, "writes that got {status}");
+    }
+    // … or only once: then the client never notices.
+    let mut failed = false;
+    world.spy.lie(move |_, mut reply| {
+        if !std::mem::replace(&mut failed, true) {
+            reply.status = StatusCode::INTERNAL_SERVER_ERROR;
+            reply.body.clear();
+            reply.fix_length();
+        }
+        reply.encode()
+    });
+    let get = world.get("key").await;
+    assert_eq!(get.status, StatusCode::OK, "{get:?}");
+    // The write above was refused by the lie, not by the store, which took it.
+    assert_eq!(get.body, b"new");
+}
+
+#[tokio::test]
 async fn stopping_finishes_a_transfer_that_is_under_way() {
     let world = World::with_bucket().await;
     let plain = content(TWO);

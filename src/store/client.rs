@@ -22,8 +22,11 @@ use crate::telemetry::metrics::{self, Direction, Side};
 /// Longest XML answer that is read into memory: a listing page of 1,000 keys of 1,024 escaped bytes.
 const MAX_DOCUMENT: usize = 16 * 1024 * 1024;
 
-/// How often a read is sent again where no answer came.
-const RETRIES: usize = 2;
+/// How often a read is sent again where no answer came, or one that says that the store failed.
+const RETRIES: u32 = 3;
+
+/// The pause before the first repetition; each further one is twice as long.
+const RETRY_AFTER: Duration = Duration::from_millis(20);
 
 /// Bytes that HTTP/1 reads or queues at once on a connection to the store. Twice as much saves a
 /// little processor time, and takes a stream above the memory that `docs/PERFORMANCE.md` allows it.
@@ -255,13 +258,18 @@ impl Store {
         let started = std::time::Instant::now();
         let mut again = request.again();
         let mut result = self.send_inner(request).await;
-        // A kept connection may have been closed by the store just when it was used. Reads can simply be
-        // sent again; anything else is for the client to repeat, which knows what it meant.
-        for _ in 0..RETRIES {
-            let (Err(StoreError::Unreachable(reason)), Some(request)) = (&result, again) else {
+        // A kept connection may have been closed by the store just when it was used, and some stores fail
+        // while an object is being replaced. Reads can simply be sent again; anything else is for the
+        // client to repeat, which knows what it meant.
+        for attempt in 0..RETRIES {
+            let (Err(error), Some(request)) = (&result, again) else {
                 break;
             };
-            tracing::debug!(operation, reason, "asking the store again");
+            if !error.is_passing() {
+                break;
+            }
+            tracing::debug!(operation, %error, "asking the store again");
+            tokio::time::sleep(RETRY_AFTER * (1 << attempt)).await;
             again = request.again();
             result = self.send_inner(request).await;
         }

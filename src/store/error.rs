@@ -58,6 +58,16 @@ impl StoreError {
         }
     }
 
+    /// Whether the same read may well succeed a moment later. A store that asks for patience
+    /// (503) is passed on to the client, which can give it more.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Unreachable(_) => true,
+            Self::Status { status, .. } => matches!(status.as_u16(), 500 | 502 | 504),
+            _ => false,
+        }
+    }
+
     /// The status of the answer, where there was one.
     pub fn status(&self) -> Option<StatusCode> {
         match self {
