@@ -1355,7 +1355,7 @@ async fn a_read_that_the_store_fails_is_asked_again_and_a_write_is_not() {
     let world = World::with_bucket().await;
     let plain = content(TWO);
     world.put("key", &plain).await;
-    for (status, reads) in [(500, 4), (502, 4), (503, 1)] {
+    for (status, reads) in [(500, 5), (502, 5), (503, 1)] {
         // The store fails for as long as it is asked …
         let fail = move |mut reply: common::Reply| {
             reply.status = StatusCode::from_u16(status).unwrap();

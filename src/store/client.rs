@@ -23,7 +23,7 @@ use crate::telemetry::metrics::{self, Direction, Side};
 const MAX_DOCUMENT: usize = 16 * 1024 * 1024;
 
 /// How often a read is sent again where no answer came, or one that says that the store failed.
-const RETRIES: u32 = 3;
+const RETRIES: u32 = 4;
 
 /// The pause before the first repetition; each further one is twice as long.
 const RETRY_AFTER: Duration = Duration::from_millis(20);
