@@ -19,7 +19,7 @@ const LABEL: &[u8] = b"sealgate/v1/metadata";
 const USER_PREFIX: &str = "x-amz-meta-";
 
 /// The bound headers that are not user metadata. Stand on disk: may never change.
-const BOUND: [&str; 6] = [
+pub const CONTENT_HEADERS: [&str; 6] = [
     "cache-control",
     "content-disposition",
     "content-encoding",
@@ -40,7 +40,8 @@ pub fn reserved_header(name: &str) -> bool {
 #[must_use]
 pub fn bound_header(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    BOUND.contains(&name.as_str()) || (name.starts_with(USER_PREFIX) && !reserved_header(&name))
+    CONTENT_HEADERS.contains(&name.as_str())
+        || (name.starts_with(USER_PREFIX) && !reserved_header(&name))
 }
 
 /// The digest of an object's bound headers; all others are left out here.

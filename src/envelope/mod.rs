@@ -25,7 +25,9 @@ pub use binding::{binding_message, lp};
 pub use codec::{Envelope, EnvelopeError, MAX_RECIPIENTS, MAX_WRAPPED_LEN, Recipient};
 pub use info::{Info, InfoError, InfoMismatch};
 pub use mac::{MacError, MacList};
-pub use metadata::{RESERVED_PREFIX, bound_header, metadata_digest, reserved_header};
+pub use metadata::{
+    CONTENT_HEADERS, RESERVED_PREFIX, bound_header, metadata_digest, reserved_header,
+};
 pub use record::{
     HEADER_ENVELOPE, HEADER_INFO, HEADER_MAC, OpenRecordError, Opened, Record, RecordError,
     SealRecordError, open_record, seal_record,

@@ -2,7 +2,6 @@
 //! verified description of the object out. Implements section 10 of the specification, steps 1 to 5.
 
 use http::HeaderMap;
-use subtle::ConstantTimeEq;
 
 use super::Integrity;
 use crate::aead::{self, ChecksumAlgorithm};
@@ -17,12 +16,7 @@ use crate::protocol::checksum::{Algorithm, Checksum};
 /// [`Integrity::MetadataStripped`] where only some headers are there, [`Integrity::MetadataMalformed`]
 /// where one cannot be decoded.
 pub fn claim(headers: &HeaderMap) -> Result<Option<Record>, Integrity> {
-    Record::from_headers(
-        headers
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_bytes())),
-    )
-    .map_err(|error| match error {
+    Record::from_headers(pairs(headers)).map_err(|error| match error {
         RecordError::Missing(_) => Integrity::MetadataStripped,
         _ => Integrity::MetadataMalformed,
     })
@@ -53,11 +47,11 @@ pub async fn open_envelope(
     let opened = envelope::open_record(keyring, record, bound_bucket, key)
         .await
         .map_err(EnvelopeFailure::from)?;
-    if let (Some(bound), Some(headers)) = (opened.info.metadata_digest, headers) {
-        let found = bound_digest(headers);
-        if !bool::from(found.ct_eq(&bound)) {
-            return Err(Integrity::BoundHeaders.into());
-        }
+    if let Some(headers) = headers {
+        opened
+            .info
+            .verify_metadata(pairs(headers))
+            .map_err(|_| Integrity::BoundHeaders)?;
     }
     Ok(Opened {
         dek: opened.dek,
@@ -91,21 +85,14 @@ impl From<OpenRecordError> for EnvelopeFailure {
 
 /// Digest over the bound headers among `headers`.
 pub fn bound_digest(headers: &HeaderMap) -> [u8; 32] {
-    let mut joined: Vec<(&str, Vec<u8>)> = Vec::new();
-    for name in headers.keys() {
-        if !envelope::bound_header(name.as_str()) {
-            continue;
-        }
-        let mut value = Vec::new();
-        for (i, one) in headers.get_all(name).iter().enumerate() {
-            if i > 0 {
-                value.push(b',');
-            }
-            value.extend_from_slice(one.as_bytes().trim_ascii());
-        }
-        joined.push((name.as_str(), value));
-    }
-    envelope::metadata_digest(joined)
+    envelope::metadata_digest(pairs(headers))
+}
+
+/// Headers as names and raw values.
+fn pairs(headers: &HeaderMap) -> impl Iterator<Item = (&str, &[u8])> {
+    headers
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_bytes()))
 }
 
 /// A sealed object, verified up to its footer.

@@ -26,12 +26,8 @@ pub async fn list_buckets(call: Call) -> Result<Response, Error> {
         }
     }
     let request = Request {
-        method: Method::GET,
-        bucket: None,
-        key: None,
         query,
-        headers: HeaderMap::new(),
-        body: None,
+        ..Request::service(Method::GET)
     };
     let answer = call.store.send("ListBuckets", request).await?;
     let document = call.store.document(answer).await?;

@@ -10,6 +10,7 @@ use super::object::{self, Content, Found, Target, quoted};
 use super::put::{Guard, Written, guard_write};
 use super::xml::{self, Writer};
 use super::{Error, meta};
+use crate::aead::Etag;
 use crate::envelope::{self, Info};
 use crate::formats::Integrity;
 use crate::formats::v1;
@@ -121,7 +122,7 @@ async fn attempt(
     match &found.content {
         Content::Sealed(sealed) => {
             let early_md5 = match sealed.footer.etag {
-                crate::aead::Etag::Md5(md5) => Some(md5),
+                Etag::Md5(md5) if settings.etag == EtagMode::Md5 => Some(md5),
                 _ => None,
             };
             let copy = Rebind {
@@ -181,7 +182,7 @@ impl Rebind<'_> {
         let endpoint = &call.endpoint;
         let info = Info {
             plaintext_len: Some(found.len),
-            md5: md5.filter(|_| settings.etag == EtagMode::Md5),
+            md5,
             metadata_digest: settings.bind_metadata.then(|| v1::bound_digest(&content)),
         };
         let record = envelope::seal_record(
@@ -250,11 +251,7 @@ impl Rebind<'_> {
             }
             .etag
         } else {
-            object::shown_etag(
-                settings,
-                md5.filter(|_| settings.etag == EtagMode::Md5),
-                &copied.etag,
-            )
+            object::shown_etag(settings, md5, &copied.etag)
         };
         Ok(Some(answer_with(
             &store_headers,

@@ -9,6 +9,7 @@ use super::call::{Call, Response, Service, set};
 use super::object::{self, Content, Found, MIN_STORED, Target, quoted};
 use super::{Error, meta};
 use crate::aead::{self, FOOTER_LEN, PREAMBLE_LEN, SegmentSize};
+use crate::envelope::CONTENT_HEADERS;
 use crate::formats::Integrity;
 use crate::formats::v1::{self, Sealed};
 use crate::protocol::conditions::{self, Conditions, Outcome};
@@ -98,14 +99,7 @@ pub fn set_checksum(headers: &mut HeaderMap, sealed: &Sealed) {
 /// `response-content-type` and its kin. They are applied here, not at the store: there they would
 /// change headers that are bound.
 fn overrides(call: &Call, headers: &mut HeaderMap) {
-    for name in [
-        "cache-control",
-        "content-disposition",
-        "content-encoding",
-        "content-language",
-        "content-type",
-        "expires",
-    ] {
+    for name in CONTENT_HEADERS {
         if let Some(value) = call.parameter(&format!("response-{name}")) {
             set(headers, HeaderName::from_static(name), value);
         }

@@ -1,25 +1,14 @@
 //! Which headers pass between client and store, in both directions.
 
-use http::header::{
-    CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_TYPE, DATE,
-    EXPIRES, LAST_MODIFIED,
-};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, DATE, LAST_MODIFIED};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::Error;
 use crate::envelope::{self, Record};
+use crate::protocol::aws_chunked::strip_aws_chunked;
 
 /// What stores make up differently where a client sends no type, so it is always sent.
 const DEFAULT_CONTENT_TYPE: HeaderValue = HeaderValue::from_static("binary/octet-stream");
-
-const CONTENT_HEADERS: [HeaderName; 6] = [
-    CACHE_CONTROL,
-    CONTENT_DISPOSITION,
-    CONTENT_ENCODING,
-    CONTENT_LANGUAGE,
-    CONTENT_TYPE,
-    EXPIRES,
-];
 
 /// Request headers that go on with a write as they are.
 fn passes_on_write(name: &str) -> bool {
@@ -72,16 +61,11 @@ pub fn common_response(from: &HeaderMap) -> HeaderMap {
 pub fn object_response(from: &HeaderMap) -> HeaderMap {
     let mut to = common_response(from);
     for (name, value) in from {
-        if CONTENT_HEADERS.contains(name) || is_user_metadata(name.as_str()) {
+        if envelope::bound_header(name.as_str()) {
             to.append(name.clone(), value.clone());
         }
     }
     to
-}
-
-/// User metadata that is not ours.
-pub fn is_user_metadata(name: &str) -> bool {
-    name.starts_with("x-amz-meta-") && !name.starts_with(envelope::RESERVED_PREFIX)
 }
 
 /// The headers of a new object, from a client's request: content headers and user metadata.
@@ -101,7 +85,7 @@ pub fn content_from_request(from: &HeaderMap) -> Result<HeaderMap, Error> {
             if let Some(value) = without_aws_chunked(value) {
                 to.append(name.clone(), value);
             }
-        } else if CONTENT_HEADERS.contains(name) || is_user_metadata(name.as_str()) {
+        } else if envelope::bound_header(name.as_str()) {
             to.append(name.clone(), value.clone());
         }
     }
@@ -115,7 +99,7 @@ pub fn content_from_request(from: &HeaderMap) -> Result<HeaderMap, Error> {
 pub fn content_from_object(from: &HeaderMap) -> HeaderMap {
     let mut to = HeaderMap::new();
     for (name, value) in from {
-        if CONTENT_HEADERS.contains(name) || is_user_metadata(name.as_str()) {
+        if envelope::bound_header(name.as_str()) {
             to.append(name.clone(), value.clone());
         }
     }
@@ -181,16 +165,7 @@ fn without_aws_chunked(value: &HeaderValue) -> Option<HeaderValue> {
     if !text.to_ascii_lowercase().contains("aws-chunked") {
         return Some(value.clone()).filter(|v| !v.is_empty());
     }
-    let left: Vec<&str> = text
-        .split(',')
-        .map(str::trim)
-        .filter(|t| !t.is_empty() && !t.eq_ignore_ascii_case("aws-chunked"))
-        .collect();
-    if left.is_empty() {
-        None
-    } else {
-        HeaderValue::from_str(&left.join(",")).ok()
-    }
+    strip_aws_chunked(text).and_then(|left| HeaderValue::from_str(&left).ok())
 }
 
 /// `Last-Modified` of an answer as unix seconds.
