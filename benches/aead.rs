@@ -4,8 +4,8 @@ use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use sealgate::aead::{
-    Dek, Engine, Etag, Footer, ObjectId, OpenStream, Opener, SealStream, Sealer, SegmentSize,
-    StreamHeader,
+    ChecksumType, Dek, Engine, Etag, Footer, ObjectId, OpenStream, Opener, SealStream, Sealer,
+    SegmentSize, StreamHeader,
 };
 
 const SIZE: SegmentSize = SegmentSize::GATEWAY;
@@ -84,7 +84,9 @@ fn footer(c: &mut Criterion) {
         etag: Etag::Md5([7; 16]),
         checksum: None,
         header: HEADER,
+        checksum_type: ChecksumType::FullObject,
         preamble_digest: [8; 32],
+        parts: None,
     };
     let mut group = c.benchmark_group("footer");
     for engine in Engine::ALL {

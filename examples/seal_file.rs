@@ -15,8 +15,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use sealgate::aead::{
-    Checksum, ChecksumAlgorithm, Core, Dek, Engine, Etag, FOOTER_LEN, Footer, ObjectId, OpenStream,
-    PREAMBLE_LEN, Preamble, STREAM_HEADER_LEN, SealStream, SegmentSize, StreamHeader,
+    Checksum, ChecksumAlgorithm, ChecksumType, Core, Dek, Engine, Etag, FOOTER_LEN, Footer,
+    ObjectId, OpenStream, PREAMBLE_LEN, Preamble, STREAM_HEADER_LEN, SealStream, SegmentSize,
+    StreamHeader,
 };
 use sha2::{Digest, Sha256};
 
@@ -86,7 +87,9 @@ pub fn seal(plain: &Path, sealed: &Path, key: &Path) -> Result<()> {
             &digest.finalize(),
         )?),
         header,
+        checksum_type: ChecksumType::FullObject,
         preamble_digest: Sha256::digest(preamble).into(),
+        parts: None,
     };
     output.write_all(&out)?;
     output.write_all(&footer.seal(engine, &dek, &object_id, footer_nonce)?)?;

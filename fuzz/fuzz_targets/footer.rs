@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use sealgate::aead::{
+use sealgate::aead::{ChecksumType, 
     Checksum, ChecksumAlgorithm, Dek, Engine, Etag, FOOTER_LEN, Footer, ObjectId, SegmentSize,
     StreamHeader,
 };
@@ -42,7 +42,9 @@ fuzz_target!(|input: Input| {
             salt: input.salt,
             nonce_prefix: input.nonce_prefix,
         },
+        checksum_type: ChecksumType::FullObject,
         preamble_digest: input.preamble_digest,
+        parts: None,
     };
     let mut sealed = footer.seal(engine, &dek, &id, input.nonce).unwrap();
     match Footer::open(engine, &dek, &id, &sealed) {

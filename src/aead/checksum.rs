@@ -6,8 +6,11 @@
 pub enum Etag {
     /// The footer holds none.
     None,
-    /// The MD5 of the plaintext.
+    /// The MD5 of the plaintext, of an object of one stream.
     Md5([u8; 16]),
+    /// The MD5 of the parts' MD5s, of an object in parts. Clients see it with `-` and the number of
+    /// parts behind it.
+    Multipart([u8; 16]),
 }
 
 impl Etag {
@@ -16,6 +19,34 @@ impl Etag {
         match self {
             Self::None => (0, [0; 16]),
             Self::Md5(md5) => (1, *md5),
+            Self::Multipart(md5) => (2, *md5),
+        }
+    }
+
+    /// Whether it is made of the parts' MD5s.
+    pub(super) const fn is_of_parts(&self) -> bool {
+        matches!(self, Self::Multipart(_))
+    }
+}
+
+/// What an object's checksum is taken over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum ChecksumType {
+    /// The whole plaintext.
+    #[default]
+    FullObject,
+    /// The checksums of the parts, in order: of an object in parts only.
+    Composite,
+}
+
+impl ChecksumType {
+    /// The type's number in the footer. Stands on disk: may never change.
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::FullObject => 1,
+            Self::Composite => 2,
         }
     }
 }
@@ -78,7 +109,7 @@ impl ChecksumAlgorithm {
     }
 }
 
-/// A checksum over the whole plaintext.
+/// A checksum over a plaintext, or over the checksums of its parts.
 ///
 /// Invariant: bytes behind the algorithm's value length are zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,6 +11,9 @@ const COMMITMENT_LABEL: &[u8] = b"sealgate/v1/commitment";
 /// HKDF label of the footer key. Stands on disk: may never change.
 const FOOTER_LABEL: &[u8] = b"sealgate/v1/footer";
 
+/// HKDF label of the receipt key. Stands on disk: may never change.
+const RECEIPT_LABEL: &[u8] = b"sealgate/v1/receipt";
+
 /// The data encryption key of one object: 32 uniform bytes, wiped when dropped, never printed.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct Dek([u8; 32]);
@@ -37,6 +40,12 @@ impl Dek {
     #[must_use]
     pub fn commitment(&self, object_id: &ObjectId) -> [u8; 32] {
         *self.derive(&object_id.0, COMMITMENT_LABEL)
+    }
+
+    /// The key that authenticates the receipts of an upload's parts.
+    #[must_use]
+    pub fn receipt_key(&self, object_id: &ObjectId) -> Zeroizing<[u8; 32]> {
+        self.derive(&object_id.0, RECEIPT_LABEL)
     }
 
     /// The key of the object's footer.
@@ -100,6 +109,9 @@ mod tests {
         assert_ne!(dek.commitment(&one), dek.commitment(&two));
         assert_ne!(dek.commitment(&one), *dek.footer_key(&one));
         assert_ne!(*dek.footer_key(&one), *dek.footer_key(&two));
+        assert_ne!(*dek.receipt_key(&one), *dek.footer_key(&one));
+        assert_ne!(*dek.receipt_key(&one), dek.commitment(&one));
+        assert_ne!(*dek.receipt_key(&one), *dek.receipt_key(&two));
     }
 
     #[test]

@@ -5,9 +5,9 @@ use subtle::ConstantTimeEq;
 
 use super::preamble::{array, decode_len, encode_len};
 use super::{
-    Checksum, ChecksumAlgorithm, CipherError, Core, Dek, Engine, Etag, FORMAT_VERSION, Layout,
-    LayoutError, ObjectId, PREAMBLE_LEN, SUITE, SegmentSize, SegmentSizeError, StreamHeader,
-    TAG_LEN,
+    CORE_LEN, Checksum, ChecksumAlgorithm, ChecksumType, CipherError, Core, Dek, Engine, Etag,
+    FORMAT_VERSION, Layout, LayoutError, MAX_PARTS, ObjectId, PREAMBLE_LEN, PartTable, Parts,
+    SUITE, SegmentSize, SegmentSizeError, StreamHeader, TAG_LEN,
 };
 
 /// Bytes of the footer. Stands on disk: may never change.
@@ -23,7 +23,7 @@ const BODY_AT: usize = 28;
 const BODY_LEN: usize = FOOTER_LEN - BODY_AT - TAG_LEN;
 /// Role byte of an object of one stream. Stands on disk: may never change.
 const ROLE_SINGLE: u8 = 1;
-/// Role byte of a multipart object. Reserved.
+/// Role byte of an object in parts. Stands on disk: may never change.
 const ROLE_MULTIPART: u8 = 2;
 
 /// Whether the last bytes of an object are a footer. Anything but exactly 256 bytes is none.
@@ -37,18 +37,24 @@ pub fn looks_like_footer(last: &[u8]) -> bool {
 pub struct Footer {
     /// Plaintext bytes of the object.
     pub plaintext_len: u64,
-    /// The length that the core names, or that it names none.
+    /// The length that the core names, or that it names none: as for every object in parts.
     pub core_plaintext_len: Option<u64>,
     /// Stored bytes of a full segment.
     pub segment_size: SegmentSize,
     /// The ETag that clients see.
     pub etag: Etag,
-    /// The checksum over the whole plaintext, where the client sent or asked for one.
+    /// The object's checksum, where the client sent or asked for one.
     pub checksum: Option<Checksum>,
-    /// Salt and nonce prefix of the stream.
+    /// What the checksum is taken over; [`ChecksumType::FullObject`] where there is none.
+    pub checksum_type: ChecksumType,
+    /// Salt and nonce prefix of the stream; of an object in parts, those of the part table.
     pub header: StreamHeader,
-    /// SHA-256 of the 512 preamble bytes.
+    /// SHA-256 of the 512 preamble bytes; of an object in parts, [`Preamble::shared_digest`].
+    ///
+    /// [`Preamble::shared_digest`]: super::Preamble::shared_digest
     pub preamble_digest: [u8; 32],
+    /// What there is to say of the parts; none of an object of one stream.
+    pub parts: Option<Parts>,
 }
 
 impl Footer {
@@ -69,6 +75,10 @@ impl Footer {
         bytes[8..10].copy_from_slice(&FORMAT_VERSION.to_be_bytes());
         bytes[10] = SUITE;
         bytes[11] = ROLE_SINGLE;
+        if let Some(parts) = &self.parts {
+            bytes[11] = ROLE_MULTIPART;
+            bytes[12..CLEAR_LEN].copy_from_slice(&parts.table_len.to_be_bytes());
+        }
         bytes[CLEAR_LEN..BODY_AT].copy_from_slice(&nonce);
         let aad = aad(&bytes, object_id);
         let mut body = self.encode_body();
@@ -99,7 +109,9 @@ impl Footer {
             .cipher(&dek.footer_key(object_id))
             .and_then(|cipher| cipher.open(&nonce, &aad(bytes, object_id), &mut sealed))
             .map_err(|CipherError| FooterError::NotAuthentic)?;
-        Self::decode_body(&array(&sealed[..BODY_LEN]))
+        let table_len =
+            (bytes[11] == ROLE_MULTIPART).then(|| u32::from_be_bytes(array(&bytes[12..CLEAR_LEN])));
+        Self::decode_body(&array(&sealed[..BODY_LEN]), table_len)
     }
 
     /// Checks what a footer says in the clear, without any key. It authenticates nothing.
@@ -118,44 +130,60 @@ impl Footer {
         if bytes[10] != SUITE {
             return Err(FooterError::Suite(bytes[10]));
         }
-        match bytes[11] {
-            ROLE_SINGLE => {}
-            ROLE_MULTIPART => return Err(FooterError::ReservedRole),
-            other => return Err(FooterError::Role(other)),
-        }
         let table_len = u32::from_be_bytes(array(&bytes[12..CLEAR_LEN]));
-        if table_len != 0 {
-            return Err(FooterError::TableLength(table_len));
+        match bytes[11] {
+            ROLE_SINGLE if table_len == 0 => Ok(()),
+            ROLE_MULTIPART if table_len != 0 => Ok(()),
+            ROLE_SINGLE | ROLE_MULTIPART => Err(FooterError::TableLength(table_len)),
+            other => Err(FooterError::Role(other)),
         }
-        Ok(())
     }
 
-    /// The core of the object, rebuilt: its encoding is the stream's associated data. With it and
+    /// The algorithm of the object's checksum, and of its parts'.
+    #[must_use]
+    pub fn checksum_algorithm(&self) -> Option<ChecksumAlgorithm> {
+        self.checksum.map(|checksum| checksum.algorithm())
+    }
+
+    /// Whether the checksum is that of the parts' checksums.
+    pub(super) fn has_composite_checksum(&self) -> bool {
+        self.checksum.is_some() && self.checksum_type == ChecksumType::Composite
+    }
+
+    /// The core of an object of one stream, rebuilt: its encoding is the stream's associated data. With it and
     /// [`Footer::header`] any segment opens without the object's start being read.
     #[must_use]
     pub fn core(&self, dek: &Dek, object_id: ObjectId) -> Core {
         Core::single(dek, object_id, self.segment_size, self.core_plaintext_len)
     }
 
-    /// The layout of the object, checked against the bytes that the store holds.
+    /// The layout of an object of one stream, checked against the bytes that the store holds.
     ///
     /// # Errors
     ///
-    /// [`MismatchError::StoredLength`] where the object is not as long as the footer says.
+    /// [`MismatchError::StoredLength`] where the object is not as long as the footer says, or is one
+    /// in parts: see [`Footer::verify_entries`].
     pub fn layout(&self, stored_len: u64) -> Result<Layout, MismatchError> {
         Layout::from_plaintext_len(self.segment_size, self.plaintext_len)
             .ok()
-            .filter(|layout| layout.stored_len() == stored_len)
+            .filter(|layout| self.parts.is_none() && layout.stored_len() == stored_len)
             .ok_or(MismatchError::StoredLength)
     }
 
-    /// Compares the digest of the preamble that was read, in constant time.
+    /// Compares the digest of the preamble that was read, in constant time. Of a part, that covers
+    /// what all preambles of the object share; its core is to be compared with [`PartEntry::core`].
+    ///
+    /// [`PartEntry::core`]: super::PartEntry::core
     ///
     /// # Errors
     ///
     /// [`MismatchError::Preamble`] where the preamble is not the one that was written.
     pub fn verify_preamble(&self, preamble: &[u8; PREAMBLE_LEN]) -> Result<(), MismatchError> {
-        let digest: [u8; 32] = Sha256::digest(preamble).into();
+        let digested = match self.parts {
+            None => &preamble[..],
+            Some(_) => &preamble[CORE_LEN..],
+        };
+        let digest: [u8; 32] = Sha256::digest(digested).into();
         if digest.ct_eq(&self.preamble_digest).into() {
             Ok(())
         } else {
@@ -163,7 +191,7 @@ impl Footer {
         }
     }
 
-    /// Compares the header of the stream that was read.
+    /// Compares the header of the stream that was read; of an object in parts, that of the table.
     ///
     /// # Errors
     ///
@@ -186,40 +214,85 @@ impl Footer {
         body[24..40].copy_from_slice(&etag);
         if let Some(checksum) = &self.checksum {
             body[21] = checksum.algorithm().code();
-            body[22] = 1;
+            body[22] = self.checksum_type.code();
             body[40..72].copy_from_slice(checksum.padded());
         }
         body[72..104].copy_from_slice(&self.header.salt);
         body[104..111].copy_from_slice(&self.header.nonce_prefix);
         body[112..144].copy_from_slice(&self.preamble_digest);
+        if let Some(parts) = &self.parts {
+            body[144..148].copy_from_slice(&u32::from(parts.count).to_be_bytes());
+            body[148..156].copy_from_slice(&parts.part_size.to_be_bytes());
+        }
         body
     }
 
-    fn decode_body(body: &[u8; BODY_LEN]) -> Result<Self, FooterError> {
+    /// Decodes the body of a footer; of an object in parts, with the table length that the clear part
+    /// names.
+    fn decode_body(body: &[u8; BODY_LEN], table_len: Option<u32>) -> Result<Self, FooterError> {
         let segment_size = SegmentSize::new(u32::from_be_bytes(array(&body[16..20])))?;
         let plaintext_len = u64::from_be_bytes(array(&body[..8]));
         Layout::from_plaintext_len(segment_size, plaintext_len)?;
         let core_plaintext_len = decode_len(array(&body[8..16]));
-        if core_plaintext_len.is_some_and(|len| len != plaintext_len) {
+        if core_plaintext_len.is_some_and(|len| len != plaintext_len || table_len.is_some()) {
             return Err(FooterError::CoreLength);
         }
-        let reserved = [&body[23..24], &body[111..112], &body[144..]];
+        let reserved = [&body[23..24], &body[111..112], &body[156..]];
         if reserved.concat().iter().any(|&byte| byte != 0) {
             return Err(FooterError::ReservedNotZero);
+        }
+        let of_parts = table_len.is_some();
+        let (checksum, checksum_type) =
+            decode_checksum(body[21], body[22], array(&body[40..72]), of_parts)?;
+        let count = u32::from_be_bytes(array(&body[144..148]));
+        let part_size = u64::from_be_bytes(array(&body[148..156]));
+        let parts = match table_len {
+            Some(table_len) => {
+                let algorithm = checksum.map(|checksum| checksum.algorithm());
+                Some(decode_parts(count, table_len, part_size, algorithm)?)
+            }
+            None if count != 0 => return Err(FooterError::PartCount(count)),
+            None if part_size != 0 => return Err(FooterError::PartSize(part_size)),
+            None => None,
+        };
+        if parts.is_some_and(|parts| !parts.fits(plaintext_len)) {
+            return Err(FooterError::PartSize(part_size));
         }
         Ok(Self {
             plaintext_len,
             core_plaintext_len,
             segment_size,
-            etag: decode_etag(body[20], array(&body[24..40]))?,
-            checksum: decode_checksum(body[21], body[22], array(&body[40..72]))?,
+            etag: decode_etag(body[20], array(&body[24..40]), of_parts)?,
+            checksum,
+            checksum_type,
             header: StreamHeader {
                 salt: array(&body[72..104]),
                 nonce_prefix: array(&body[104..111]),
             },
             preamble_digest: array(&body[112..144]),
+            parts,
         })
     }
+}
+
+fn decode_parts(
+    count: u32,
+    table_len: u32,
+    part_size: u64,
+    algorithm: Option<ChecksumAlgorithm>,
+) -> Result<Parts, FooterError> {
+    let count = u16::try_from(count)
+        .ok()
+        .filter(|count| (1..=MAX_PARTS).contains(count))
+        .ok_or(FooterError::PartCount(count))?;
+    if u64::from(table_len) != PartTable::stored_len(count, algorithm) {
+        return Err(FooterError::TableLength(table_len));
+    }
+    Ok(Parts {
+        count,
+        table_len,
+        part_size,
+    })
 }
 
 fn aad(footer: &[u8; FOOTER_LEN], object_id: &ObjectId) -> [u8; CLEAR_LEN + 16] {
@@ -229,30 +302,38 @@ fn aad(footer: &[u8; FOOTER_LEN], object_id: &ObjectId) -> [u8; CLEAR_LEN + 16] 
     aad
 }
 
-fn decode_etag(kind: u8, value: [u8; 16]) -> Result<Etag, FooterError> {
+fn decode_etag(kind: u8, value: [u8; 16], of_parts: bool) -> Result<Etag, FooterError> {
     match kind {
         0 if value == [0; 16] => Ok(Etag::None),
         0 => Err(FooterError::ReservedNotZero),
-        1 => Ok(Etag::Md5(value)),
+        1 if !of_parts => Ok(Etag::Md5(value)),
+        2 if of_parts => Ok(Etag::Multipart(value)),
         other => Err(FooterError::EtagKind(other)),
     }
 }
 
-fn decode_checksum(code: u8, kind: u8, value: [u8; 32]) -> Result<Option<Checksum>, FooterError> {
+fn decode_checksum(
+    code: u8,
+    kind: u8,
+    value: [u8; 32],
+    of_parts: bool,
+) -> Result<(Option<Checksum>, ChecksumType), FooterError> {
     if code == 0 {
         return match kind {
-            0 if value == [0; 32] => Ok(None),
+            0 if value == [0; 32] => Ok((None, ChecksumType::FullObject)),
             0 => Err(FooterError::ReservedNotZero),
             other => Err(FooterError::ChecksumType(other)),
         };
     }
     let algorithm =
         ChecksumAlgorithm::from_code(code).ok_or(FooterError::ChecksumAlgorithm(code))?;
-    if kind != 1 {
-        return Err(FooterError::ChecksumType(kind));
-    }
+    let checksum_type = match kind {
+        1 => ChecksumType::FullObject,
+        2 if of_parts => ChecksumType::Composite,
+        other => return Err(FooterError::ChecksumType(other)),
+    };
     Checksum::from_padded(algorithm, value)
-        .map(Some)
+        .map(|checksum| (Some(checksum), checksum_type))
         .ok_or(FooterError::ReservedNotZero)
 }
 
@@ -272,12 +353,15 @@ pub enum FooterError {
     /// A role that the format does not have.
     #[error("footer of unknown role {0}")]
     Role(u8),
-    /// The role of a multipart object, which is reserved.
-    #[error("footer of role 2, a multipart object: this reader does not support it")]
-    ReservedRole,
-    /// A part table where there are no parts.
-    #[error("part table of {0} bytes in an object of one stream")]
+    /// A part table where there are no parts, or one that is not as long as so many parts make it.
+    #[error("part table of {0} bytes, which does not fit the parts")]
     TableLength(u32),
+    /// A number of parts that no object has.
+    #[error("{0} parts, which no such object has")]
+    PartCount(u32),
+    /// A part size that does not fit number of parts and plaintext length.
+    #[error("parts of {0} bytes, which do not make up the plaintext")]
+    PartSize(u64),
     /// The tag does not fit: the footer was changed, or belongs to another object or key.
     #[error("the footer is not authentic")]
     NotAuthentic,
@@ -287,16 +371,16 @@ pub enum FooterError {
     /// A plaintext length that no stream of this segment size has.
     #[error("plaintext length: {0}")]
     PlaintextLen(#[from] LayoutError),
-    /// The core names a length, but not that of the plaintext.
+    /// The core names a length, but not that of the plaintext; or names one where there are parts.
     #[error("the plaintext is not as long as was declared")]
     CoreLength,
-    /// An ETag kind that this reader does not know.
+    /// An ETag kind that this reader does not know, or that does not fit the role.
     #[error("unknown ETag kind {0}")]
     EtagKind(u8),
     /// A checksum algorithm that this reader does not know.
     #[error("unknown checksum algorithm {0}")]
     ChecksumAlgorithm(u8),
-    /// A checksum type that this reader does not know, or that does not fit the algorithm.
+    /// A checksum type that this reader does not know, or that does not fit algorithm or role.
     #[error("unknown checksum type {0}")]
     ChecksumType(u8),
     /// A reserved byte, or one behind a value that is shorter than its field, is not zero.
@@ -317,6 +401,15 @@ pub enum MismatchError {
     /// Another stream stands in the object.
     #[error("the stream is not the one that the footer was sealed over")]
     StreamHeader,
+    /// The parts' lengths are not those that the footer says, or no stream has them.
+    #[error("the lengths of the parts do not make up that of the object")]
+    PartLengths,
+    /// A part does not have the size that the footer says.
+    #[error("a part does not have the size that the footer says")]
+    PartSize,
+    /// A part without the MD5 or checksum that the object's is made of.
+    #[error("a part has no MD5 or checksum where the object's is made of them")]
+    PartSums,
 }
 
 #[cfg(test)]
@@ -341,13 +434,15 @@ mod tests {
                 nonce_prefix: [3; 7],
             },
             preamble_digest: Sha256::digest([4; PREAMBLE_LEN]).into(),
+            checksum_type: ChecksumType::FullObject,
+            parts: None,
         }
     }
 
     fn body_with(at: usize, byte: u8) -> Result<Footer, FooterError> {
         let mut body = footer().encode_body();
         body[at] = byte;
-        Footer::decode_body(&body)
+        Footer::decode_body(&body, None)
     }
 
     #[test]
@@ -403,7 +498,7 @@ mod tests {
         assert_eq!(with(0, 0), Err(FooterError::Missing));
         assert_eq!(with(9, 2), Err(FooterError::Version(2)));
         assert_eq!(with(10, 2), Err(FooterError::Suite(2)));
-        assert_eq!(with(11, 2), Err(FooterError::ReservedRole));
+        assert_eq!(with(11, 2), Err(FooterError::TableLength(0)));
         assert_eq!(with(11, 0), Err(FooterError::Role(0)));
         assert_eq!(with(15, 1), Err(FooterError::TableLength(1)));
     }
@@ -422,7 +517,9 @@ mod tests {
         assert_eq!(body_with(21, 0), Err(FooterError::ChecksumType(1)));
         assert_eq!(body_with(22, 0), Err(FooterError::ChecksumType(0)));
         assert_eq!(body_with(22, 2), Err(FooterError::ChecksumType(2)));
-        for reserved in [23, 44, 71, 111, 144, 147, 148, 211] {
+        assert_eq!(body_with(147, 1), Err(FooterError::PartCount(1)));
+        assert_eq!(body_with(155, 1), Err(FooterError::PartSize(1)));
+        for reserved in [23, 44, 71, 111, 156, 211] {
             assert_eq!(body_with(reserved, 1), Err(FooterError::ReservedNotZero));
         }
     }

@@ -113,6 +113,12 @@ impl Layout {
         self.plaintext_len + HEADER + TAG * self.segments()
     }
 
+    /// Bytes of a part that is this stream: preamble and stream, no footer.
+    #[must_use]
+    pub const fn part_len(&self) -> u64 {
+        PREAMBLE + self.stream_len()
+    }
+
     /// Bytes of the stored object, preamble and footer included.
     #[must_use]
     pub const fn stored_len(&self) -> u64 {

@@ -1,7 +1,9 @@
 //! The cryptographic core of the object format, sans-io: bytes in, bytes out.
 //!
 //! ```text
-//! object      = preamble[512]  tink-stream  footer[256]
+//! object      = preamble[512]  tink-stream  footer[256]                written by one PUT
+//!             | part … part  part-table  footer[256]                  uploaded in parts
+//! part        = preamble[512]  tink-stream
 //! tink-stream = 0x28 ‖ salt[32] ‖ nonce_prefix[7] ‖ segment_0 ‖ … ‖ segment_{n−1}
 //! segment_i   = AES-256-GCM(stream key, nonce_prefix ‖ u32(i) ‖ last?, plaintext_i) = ciphertext ‖ tag[16]
 //! ```
@@ -17,6 +19,9 @@
 //! ([`Core::verify_commitment`], [`Footer::verify_preamble`], [`Footer::layout`]), then drive an
 //! [`Opener`] (random access, by segment) or an [`OpenStream`] (front to back).
 //!
+//! An object in parts has one such stream, with a preamble of its own ([`Core::part`]), for each part;
+//! a [`PartTable`] of [`PartEntry`] and the footer's [`Parts`] hold them together.
+//!
 //! This module has no source of randomness, no clock, no I/O and no other module of the crate behind
 //! it: salts, nonces and ids are arguments. A caller must draw them from the operating system and
 //! never use one twice.
@@ -30,12 +35,14 @@ mod layout;
 mod nonce;
 mod open;
 mod open_stream;
+mod part_table;
+mod parts;
 mod preamble;
 mod seal;
 mod seal_stream;
 mod segment_size;
 
-pub use checksum::{Checksum, ChecksumAlgorithm, ChecksumLengthError, Etag};
+pub use checksum::{Checksum, ChecksumAlgorithm, ChecksumLengthError, ChecksumType, Etag};
 pub use dek::{Dek, ObjectId};
 pub use engine::{Cipher, CipherError, Engine};
 pub use footer::{FOOTER_LEN, FOOTER_MAGIC, Footer, FooterError, MismatchError, looks_like_footer};
@@ -44,6 +51,8 @@ pub use layout::{Layout, LayoutError};
 pub use nonce::MAX_SEGMENTS;
 pub use open::{OpenError, Opener};
 pub use open_stream::OpenStream;
+pub use part_table::{PartTable, TableError};
+pub use parts::{MAX_PARTS, PartEntry, PartNumber, Parts};
 pub use preamble::{
     CORE_LEN, CommitmentError, Core, MAX_ENVELOPE_LEN, PREAMBLE_LEN, PREAMBLE_MAGIC, Preamble,
     PreambleError, Role, looks_like_preamble,

@@ -1,10 +1,12 @@
 //! The 512 bytes that begin an object: the core, which every segment authenticates, and the envelope
 //! as it was when the object was written.
 
+use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::{
-    Dek, FORMAT_VERSION, Layout, LayoutError, ObjectId, SUITE, SegmentSize, SegmentSizeError,
+    Dek, FORMAT_VERSION, Layout, LayoutError, ObjectId, PartNumber, SUITE, SegmentSize,
+    SegmentSizeError,
 };
 
 /// Bytes of the preamble. Stands on disk: may never change.
@@ -22,7 +24,7 @@ const ENVELOPE_AT: usize = CORE_LEN + 2;
 const UNKNOWN_LEN: u64 = u64::MAX;
 /// Role byte of an object of one stream. Stands on disk: may never change.
 const ROLE_SINGLE: u8 = 1;
-/// Role byte of a stream that is one part of several. Reserved.
+/// Role byte of a stream that is a part of an object in parts. Stands on disk: may never change.
 const ROLE_PART: u8 = 2;
 
 /// Whether bytes begin as a sealed object does. Eight bytes are enough.
@@ -37,6 +39,8 @@ pub fn looks_like_preamble(bytes: &[u8]) -> bool {
 pub enum Role {
     /// The object's only stream.
     Single,
+    /// The part with this number, of an object in parts.
+    Part(PartNumber),
 }
 
 /// The preamble's fields that every segment authenticates.
@@ -72,6 +76,21 @@ impl Core {
         }
     }
 
+    /// The core of a part of an object in parts.
+    #[must_use]
+    pub fn part(
+        dek: &Dek,
+        object_id: ObjectId,
+        segment_size: SegmentSize,
+        number: PartNumber,
+        plaintext_len: u64,
+    ) -> Self {
+        Self {
+            role: Role::Part(number),
+            ..Self::single(dek, object_id, segment_size, Some(plaintext_len))
+        }
+    }
+
     /// The core's 80 bytes: the associated data of the stream.
     #[must_use]
     pub fn encode(&self) -> [u8; CORE_LEN] {
@@ -79,10 +98,13 @@ impl Core {
         bytes[..8].copy_from_slice(&PREAMBLE_MAGIC);
         bytes[8..10].copy_from_slice(&FORMAT_VERSION.to_be_bytes());
         bytes[10] = SUITE;
-        bytes[11] = match self.role {
-            Role::Single => ROLE_SINGLE,
+        let (role, number) = match self.role {
+            Role::Single => (ROLE_SINGLE, 0),
+            Role::Part(number) => (ROLE_PART, number.get()),
         };
+        bytes[11] = role;
         bytes[12..16].copy_from_slice(&self.segment_size.get().to_be_bytes());
+        bytes[16..18].copy_from_slice(&number.to_be_bytes());
         bytes[24..32].copy_from_slice(&encode_len(self.plaintext_len));
         bytes[32..48].copy_from_slice(&self.object_id.0);
         bytes[48..].copy_from_slice(&self.commitment);
@@ -105,22 +127,23 @@ impl Core {
         if bytes[10] != SUITE {
             return Err(PreambleError::Suite(bytes[10]));
         }
+        let part_number = u16::from_be_bytes(array(&bytes[16..18]));
         let role = match bytes[11] {
-            ROLE_SINGLE => Role::Single,
-            ROLE_PART => return Err(PreambleError::ReservedRole),
+            ROLE_SINGLE if part_number == 0 => Some(Role::Single),
+            ROLE_SINGLE => None,
+            ROLE_PART => PartNumber::new(part_number).map(Role::Part),
             other => return Err(PreambleError::Role(other)),
         };
         let segment_size = SegmentSize::new(u32::from_be_bytes(array(&bytes[12..16])))?;
-        let part_number = u16::from_be_bytes(array(&bytes[16..18]));
-        if part_number != 0 {
-            return Err(PreambleError::PartNumber(part_number));
-        }
+        let role = role.ok_or(PreambleError::PartNumber(part_number))?;
         if bytes[18..24] != [0; 6] {
             return Err(PreambleError::ReservedNotZero);
         }
         let plaintext_len = decode_len(array(&bytes[24..32]));
-        if let Some(len) = plaintext_len {
-            Layout::from_plaintext_len(segment_size, len)?;
+        match (plaintext_len, role) {
+            (Some(len), _) => drop(Layout::from_plaintext_len(segment_size, len)?),
+            (None, Role::Part(_)) => return Err(PreambleError::PartLength),
+            (None, Role::Single) => {}
         }
         Ok(Self {
             segment_size,
@@ -149,7 +172,7 @@ impl Core {
         }
     }
 
-    /// The layout of an object with this core and so many stored bytes.
+    /// The layout of an object of one stream, with this core and so many stored bytes.
     ///
     /// # Errors
     ///
@@ -194,6 +217,15 @@ impl Preamble {
         Ok(bytes)
     }
 
+    /// SHA-256 of the bytes 80 to 511, which the preambles of all parts of an object share.
+    ///
+    /// # Errors
+    ///
+    /// As [`Preamble::encode`].
+    pub fn shared_digest(&self) -> Result<[u8; 32], PreambleError> {
+        Ok(Sha256::digest(&self.encode()?[CORE_LEN..]).into())
+    }
+
     /// Reads a preamble, strictly. It is not authenticated by that: the core is by every segment, the
     /// whole by the footer.
     ///
@@ -234,15 +266,15 @@ pub enum PreambleError {
     /// A role that the format does not have.
     #[error("unknown role {0}")]
     Role(u8),
-    /// The role of a part of several, which is reserved.
-    #[error("role 2, a part of a multipart object: this reader does not support it")]
-    ReservedRole,
     /// A segment size that the format does not allow.
     #[error(transparent)]
     SegmentSize(#[from] SegmentSizeError),
-    /// A part number where there is no part.
-    #[error("part number {0} in an object of one stream")]
+    /// A part number where there is no part, or one that no part has.
+    #[error("part number {0} does not fit the role")]
     PartNumber(u16),
+    /// A part whose plaintext length is not known.
+    #[error("a part without its plaintext length")]
+    PartLength,
     /// A plaintext length that no stream of this segment size has.
     #[error("plaintext length: {0}")]
     PlaintextLen(#[from] LayoutError),
@@ -305,7 +337,7 @@ mod tests {
         assert_eq!(with(8, &[0, 2]), Err(PreambleError::Version(2)));
         assert_eq!(with(8, &[1, 1]), Err(PreambleError::Version(257)));
         assert_eq!(with(10, &[0]), Err(PreambleError::Suite(0)));
-        assert_eq!(with(11, &[2]), Err(PreambleError::ReservedRole));
+        assert_eq!(with(11, &[2]), Err(PreambleError::PartNumber(0)));
         assert_eq!(with(11, &[3]), Err(PreambleError::Role(3)));
         assert!(matches!(
             with(12, &[0, 0, 8, 0]),

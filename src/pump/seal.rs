@@ -10,8 +10,8 @@ use sha2::{Digest, Sha256};
 
 use super::BodyError;
 use crate::aead::{
-    Checksum, Core, Dek, Engine, Etag, FOOTER_LEN, Footer, Layout, ObjectId, PREAMBLE_LEN,
-    Preamble, Sealer, SegmentSize, StreamHeader, TAG_LEN,
+    Checksum, ChecksumType, Core, Dek, Engine, Etag, FOOTER_LEN, Footer, Layout, ObjectId,
+    PREAMBLE_LEN, Preamble, Sealer, SegmentSize, StreamHeader, TAG_LEN,
 };
 
 /// Segments that are gathered before they are handed on in one piece.
@@ -211,7 +211,9 @@ where
                         etag: source.etag,
                         checksum: source.checksum,
                         header: this.sealing.header,
+                        checksum_type: ChecksumType::FullObject,
                         preamble_digest: *this.preamble_digest,
+                        parts: None,
                     };
                     let footer = footer
                         .seal(
