@@ -150,6 +150,10 @@ impl Gateway {
                 list_concurrency: config.limits.list_concurrency,
                 max_document: usize::try_from(config.limits.max_xml_body).unwrap_or(usize::MAX),
                 entropy,
+                uploads: s3::Uploads::default(),
+                own: own.clone(),
+                now,
+                reserved_prefix: "~sealgate/".into(),
             },
             policy: config.policy()?,
             own,
@@ -279,7 +283,7 @@ impl Gateway {
         };
         let expected = Expected::from_headers(&headers, payload_sha256)
             .map_err(|error| Box::new(Told::checksum(&error)))?;
-        let wants_md5 = endpoint.kind == Kind::PutObject
+        let wants_md5 = matches!(endpoint.kind, Kind::PutObject | Kind::UploadPart)
             && (self.service.settings)(&endpoint.bucket).etag == EtagMode::Md5;
         let decoder = match payload {
             Payload::Chunked { signed, trailer } => {
@@ -477,6 +481,7 @@ fn bucket_settings(settings: &config::BucketSettings) -> BucketSettings {
             .collect(),
         bound_as: settings.bound_as.clone(),
         bind_metadata: settings.metadata == UserMetadata::Bound,
+        multipart_bucket: settings.multipart_bucket.clone(),
     }
 }
 

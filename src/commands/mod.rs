@@ -4,6 +4,7 @@ pub mod check_store;
 #[cfg(feature = "embedded")]
 mod dev;
 mod files;
+mod gc;
 mod serve;
 
 use std::io;
@@ -106,6 +107,7 @@ pub fn run(cli: Cli) -> Result<(), CommandError> {
             Ok(())
         }
         Command::CheckStore(arguments) => serve::runtime()?.block_on(check_store::check_store(&arguments)),
+        Command::Gc(arguments) => serve::runtime()?.block_on(gc::gc(&arguments)),
         Command::Inspect(arguments) => files::inspect(&arguments),
         Command::Open(arguments) => files::open(&arguments),
     }

@@ -42,6 +42,11 @@ pub enum Command {
     /// Writes and deletes a few small objects in a bucket, and says for each property whether the
     /// store has it and what is weaker where it has not.
     CheckStore(CheckStore),
+    /// Remove what interrupted uploads left in the store
+    ///
+    /// Parts that wait for an upload's completion stand as temporary objects under the reserved prefix. Those of
+    /// uploads that were completed or aborted are removed; uploads in progress are kept, unless --older-than ends them.
+    Gc(Gc),
     /// Say what stands in the head of a sealed object. Needs no key
     Inspect(Inspect),
     /// Open a sealed object offline, from a raw copy of its bytes and the keyring alone
@@ -164,6 +169,32 @@ pub struct CheckStore {
     pub bucket: Option<String>,
 }
 
+/// Arguments of `sealgate gc`.
+#[derive(Args, Debug)]
+pub struct Gc {
+    /// The configuration that the gateway runs with.
+    #[command(flatten)]
+    pub config: ConfigFile,
+    /// The bucket that the temporary objects are in; may be given several times [default: every bucket]
+    #[arg(long = "bucket", value_name = "NAME")]
+    pub buckets: Vec<String>,
+    /// Abort uploads that were begun longer ago, such as 7d or 36h [default: abort none]
+    #[arg(long, value_name = "AGE", value_parser = age)]
+    pub older_than: Option<std::time::Duration>,
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// A duration as the configuration spells it; at least a minute, so that nothing that has just begun is ended.
+fn age(text: &str) -> Result<std::time::Duration, String> {
+    match super::human::parse_duration(text) {
+        Some(age) if age >= std::time::Duration::from_secs(60) => Ok(age),
+        Some(_) => Err("it is less than a minute".into()),
+        None => Err("write a whole number and a unit, such as 7d, 36h or 90m".into()),
+    }
+}
+
 /// Arguments of `sealgate inspect`.
 #[derive(Args, Debug)]
 pub struct Inspect {
@@ -235,6 +266,8 @@ mod tests {
             "sealgate keygen --out -",
             "sealgate config check --config c.yaml",
             "sealgate check-store --config c.yaml --bucket b",
+            "sealgate gc --config c.yaml",
+            "sealgate gc --config c.yaml --bucket a --bucket b --older-than 7d --dry-run",
             "sealgate inspect object",
             "sealgate open object --keyring c.yaml",
             "sealgate open object --keyring main.key --key-id main --out plain",
@@ -247,6 +280,8 @@ mod tests {
             "sealgate keygen --force --out x",
             "sealgate open object",
             "sealgate frobnicate",
+            "sealgate gc --config c.yaml --older-than 5s",
+            "sealgate gc --config c.yaml --older-than long",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }

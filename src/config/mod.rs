@@ -288,6 +288,7 @@ impl Buckets {
                 .recipients
                 .unwrap_or_else(|| self.default_recipients.clone()),
             bound_as: found.bound_as.unwrap_or_else(|| bucket.to_owned()),
+            multipart_bucket: found.multipart_bucket.filter(|other| other != bucket),
         }
     }
 
@@ -310,6 +311,7 @@ struct BucketFields {
     metadata: Option<UserMetadata>,
     recipients: Option<Vec<String>>,
     bound_as: Option<String>,
+    multipart_bucket: Option<String>,
 }
 
 impl BucketFields {
@@ -324,6 +326,10 @@ impl BucketFields {
             .take()
             .or_else(|| general.recipients.clone());
         self.bound_as = self.bound_as.take().or_else(|| general.bound_as.clone());
+        self.multipart_bucket = self
+            .multipart_bucket
+            .take()
+            .or_else(|| general.multipart_bucket.clone());
     }
 }
 
@@ -343,6 +349,8 @@ pub struct BucketSettings {
     pub recipients: Vec<String>,
     /// The name that objects are bound to in place of the bucket's own.
     pub bound_as: String,
+    /// The bucket for the temporary objects of uploads in parts, if not this one.
+    pub multipart_bucket: Option<String>,
 }
 
 /// `plaintext`: whether objects that are not sealed are served.

@@ -125,6 +125,9 @@ impl Config {
             if settings.bound_as != *pattern {
                 write!(out, ", bound as {}", settings.bound_as)?;
             }
+            if let Some(bucket) = &settings.multipart_bucket {
+                write!(out, ", parts wait in {bucket}")?;
+            }
             writeln!(out)?;
         }
         write_rest(out, patterns.len())

@@ -837,6 +837,7 @@ fn bucket(
         "recipients",
         "bound_as",
         "metadata",
+        "multipart_bucket",
     ];
     let s = d.section(Some(node), path, &known);
     let plaintext = [
@@ -866,7 +867,20 @@ fn bucket(
         metadata: d.choice(&s, "metadata", &metadata),
         recipients: recipients(d, &s, keys),
         bound_as: bound_as(d, &s, pattern, names),
+        multipart_bucket: multipart_bucket(d, &s, names),
     }
+}
+
+fn multipart_bucket(
+    d: &mut Decoder<'_>,
+    s: &Section<'_>,
+    names: &mut Vec<Named>,
+) -> Option<String> {
+    let text = d.text(s, "multipart_bucket")?;
+    let name = bucket_name(d, &text)?;
+    let bucket = name.as_str().to_owned();
+    names.push((name, text.spot));
+    Some(bucket)
 }
 
 fn recipients(d: &mut Decoder<'_>, s: &Section<'_>, keys: &Keys) -> Option<Vec<String>> {

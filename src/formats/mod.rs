@@ -2,6 +2,7 @@
 
 mod integrity;
 pub mod offline;
+pub mod receipt;
 pub mod v1;
 
 pub use integrity::Integrity;

@@ -239,3 +239,81 @@ where
         }
     }
 }
+
+pin_project! {
+    /// A body, then bytes already at hand.
+    pub struct Followed<B> {
+        #[pin]
+        inner: B,
+        left: u64,
+        suffix: Option<Bytes>,
+    }
+}
+
+impl<B> Followed<B> {
+    /// `inner`, which has `len` bytes, then `suffix`.
+    pub fn new(inner: B, len: u64, suffix: Bytes) -> Self {
+        Self {
+            inner,
+            left: len,
+            suffix: Some(suffix),
+        }
+    }
+}
+
+impl<B> Body for Followed<B>
+where
+    B: Body<Data = Bytes, Error = BodyError>,
+{
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let mut this = self.project();
+        if this.suffix.is_none() {
+            return Poll::Ready(None);
+        }
+        loop {
+            return match std::task::ready!(this.inner.as_mut().poll_frame(cx)) {
+                Some(Ok(frame)) => {
+                    let Ok(data) = frame.into_data() else {
+                        continue;
+                    };
+                    match this.left.checked_sub(data.len() as u64) {
+                        Some(left) => {
+                            *this.left = left;
+                            Poll::Ready(Some(Ok(Frame::data(data))))
+                        }
+                        None => {
+                            *this.suffix = None;
+                            let error = BodyError::Store("body is longer than announced".into());
+                            Poll::Ready(Some(Err(error)))
+                        }
+                    }
+                }
+                Some(Err(error)) => {
+                    *this.suffix = None;
+                    Poll::Ready(Some(Err(error)))
+                }
+                None if *this.left > 0 => {
+                    *this.suffix = None;
+                    let error = BodyError::Store("body is shorter than announced".into());
+                    Poll::Ready(Some(Err(error)))
+                }
+                None => Poll::Ready(this.suffix.take().map(|suffix| Ok(Frame::data(suffix)))),
+            };
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.suffix.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let suffix = self.suffix.as_ref().map_or(0, |bytes| bytes.len() as u64);
+        SizeHint::with_exact(self.left + suffix)
+    }
+}

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use http_body_util::combinators;
 use thiserror::Error;
 
-pub use limit::{Capture, Failure, IdleLimit, OnEnd, Prefixed};
+pub use limit::{Capture, Failure, Followed, IdleLimit, OnEnd, Prefixed};
 pub use open::{OpenBody, Part, Plan};
 pub use seal::{FooterSource, SealBody, Sealing};
 pub use smithy::seal_byte_stream;

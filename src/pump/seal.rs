@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use super::BodyError;
 use crate::aead::{
     Checksum, ChecksumType, Core, Dek, Engine, Etag, FOOTER_LEN, Footer, Layout, ObjectId,
-    PREAMBLE_LEN, Preamble, Sealer, SegmentSize, StreamHeader, TAG_LEN,
+    PREAMBLE_LEN, PartNumber, Preamble, Sealer, SegmentSize, StreamHeader, TAG_LEN,
 };
 
 /// Segments that are gathered before they are handed on in one piece.
@@ -41,27 +41,39 @@ pub struct Sealing {
     pub envelope: Vec<u8>,
     /// Fresh salt and nonce prefix.
     pub header: StreamHeader,
-    /// Fresh nonce for the footer.
+    /// Fresh nonce for the footer. A part has none, and leaves it unused.
     pub footer_nonce: [u8; 12],
 }
 
 impl Sealing {
-    /// Lengths of the object that will be written.
+    /// Lengths of the stream that will be written. A part is shorter by the footer.
     pub fn layout(&self) -> Result<Layout, BodyError> {
         Layout::from_plaintext_len(self.segment_size, self.plaintext_len)
             .map_err(|e| BodyError::Seal(e.to_string()))
     }
 }
 
+/// What stands behind the stream.
+enum Ending<F> {
+    /// A footer, from what the source tells.
+    Footer(F),
+    /// Nothing: a part of an upload.
+    Part,
+    /// It has been asked for.
+    Taken,
+}
+
 pin_project! {
-    /// `preamble ‖ tink-stream ‖ footer` over a plaintext body.
+    /// `preamble ‖ tink-stream ‖ footer` over a plaintext body, or the same without footer.
     ///
-    /// The footer is sealed only after the inner body has ended without an error, so an inner
-    /// body that verifies what it delivers decides whether the object becomes complete.
+    /// The last segment and the footer are sealed only after the inner body has ended without an error, so an
+    /// inner body that verifies what it delivers decides whether the object becomes complete.
     pub struct SealBody<B, F> {
         #[pin]
         inner: B,
-        footer: Option<F>,
+        ending: Ending<F>,
+        // Stored bytes in all.
+        stored_len: u64,
         sealing: Sealing,
         sealer: Sealer,
         layout: Layout,
@@ -81,15 +93,26 @@ where
     B: Body<Data = Bytes, Error = BodyError>,
     F: FnOnce() -> Result<FooterSource, BodyError>,
 {
-    /// Wraps `inner`; `footer` is asked once, after `inner` has ended.
+    /// An object of one stream. `footer` is asked once, after `inner` has ended.
+    ///
+    /// # Errors
+    /// [`BodyError::Seal`] where the parameters are out of range.
     pub fn new(sealing: Sealing, inner: B, footer: F) -> Result<Self, BodyError> {
-        let layout = sealing.layout()?;
         let core = Core::single(
             &sealing.dek,
             sealing.object_id,
             sealing.segment_size,
             Some(sealing.plaintext_len),
         );
+        Self::begin(sealing, inner, core, Ending::Footer(footer))
+    }
+
+    fn begin(sealing: Sealing, inner: B, core: Core, ending: Ending<F>) -> Result<Self, BodyError> {
+        let layout = sealing.layout()?;
+        let stored_len = match ending {
+            Ending::Part => layout.stored_len() - FOOTER_LEN as u64,
+            _ => layout.stored_len(),
+        };
         let preamble = Preamble {
             core,
             envelope: sealing.envelope.clone(),
@@ -111,7 +134,8 @@ where
         let open_from = window.len();
         Ok(Self {
             inner,
-            footer: Some(footer),
+            ending,
+            stored_len,
             sealer,
             layout,
             preamble_digest: Sha256::digest(preamble).into(),
@@ -123,6 +147,29 @@ where
             done: false,
             sealing,
         })
+    }
+}
+
+/// The source of a footer that is never asked for.
+type NoFooter = fn() -> Result<FooterSource, BodyError>;
+
+impl<B> SealBody<B, NoFooter>
+where
+    B: Body<Data = Bytes, Error = BodyError>,
+{
+    /// One part of an upload: `preamble ‖ tink-stream`.
+    ///
+    /// # Errors
+    /// [`BodyError::Seal`] where the parameters are out of range.
+    pub fn part(sealing: Sealing, number: PartNumber, inner: B) -> Result<Self, BodyError> {
+        let core = Core::part(
+            &sealing.dek,
+            sealing.object_id,
+            sealing.segment_size,
+            number,
+            sealing.plaintext_len,
+        );
+        Self::begin(sealing, inner, core, Ending::Part)
     }
 }
 
@@ -172,7 +219,7 @@ where
                         this.window.reserve(
                             window_capacity(this.layout).min(
                                 usize::try_from(
-                                    this.layout.stored_len() - *this.emitted - frame.len() as u64,
+                                    *this.stored_len - *this.emitted - frame.len() as u64,
                                 )
                                 .unwrap_or(usize::MAX),
                             ),
@@ -199,11 +246,17 @@ where
                             "body is shorter than declared".into(),
                         ))));
                     }
-                    let source = match this.footer.take() {
-                        Some(source) => source()?,
-                        None => return Poll::Ready(None),
+                    let source = match std::mem::replace(this.ending, Ending::Taken) {
+                        Ending::Footer(source) => Some(source()?),
+                        Ending::Part => None,
+                        Ending::Taken => return Poll::Ready(None),
                     };
                     close_segment(this.sealer, this.window, this.open_from, true)?;
+                    let Some(source) = source else {
+                        let frame = this.window.split().freeze();
+                        *this.emitted += frame.len() as u64;
+                        return Poll::Ready(Some(Ok(Frame::data(frame))));
+                    };
                     let footer = Footer {
                         plaintext_len: total,
                         core_plaintext_len: Some(total),
@@ -237,7 +290,7 @@ where
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.layout.stored_len() - self.emitted)
+        SizeHint::with_exact(self.stored_len - self.emitted)
     }
 }
 

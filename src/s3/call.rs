@@ -7,8 +7,9 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use super::facts::Facts;
+use super::multipart::Uploads;
 use super::route::{Endpoint, Kind};
-use super::{Error, bucket, copy, delete, forward, get, head, list, put};
+use super::{Error, bucket, copy, delete, forward, get, head, list, multipart, put};
 use crate::aead::{Dek, Engine, ObjectId, StreamHeader};
 use crate::keys::{KeyId, Keyring};
 use crate::policy::Permit;
@@ -48,6 +49,8 @@ pub struct BucketSettings {
     pub bound_as: String,
     /// Whether content headers and user metadata are bound.
     pub bind_metadata: bool,
+    /// Where the temporary objects of uploads in parts stand, if not in the bucket itself.
+    pub multipart_bucket: Option<String>,
 }
 
 /// Gives a bucket's settings.
@@ -63,6 +66,14 @@ pub struct Service {
     pub settings: Box<Settings>,
     /// Plaintext sizes and ETags that were learnt from footers.
     pub facts: Facts,
+    /// What the keys of temporary objects begin with. No client sees or uses such keys.
+    pub reserved_prefix: String,
+    /// Uploads in parts that were opened a moment ago.
+    pub uploads: Uploads,
+    /// The store with the gateway's own credentials.
+    pub own: Store,
+    /// Seconds since 1970.
+    pub now: fn() -> i64,
     /// Footers fetched side by side for one listing page.
     pub list_concurrency: usize,
     /// Longest XML document taken from a client, in bytes.
@@ -156,6 +167,7 @@ impl Service {
     /// # Errors
     /// [`Error`]; an error in the middle of a streamed answer shows in its body instead.
     pub async fn call(&self, call: Call) -> Result<Response, Error> {
+        self.refuse_reserved(&call.endpoint.key)?;
         // On the heap: a connection keeps room for the largest of these futures otherwise.
         match call.endpoint.kind {
             Kind::PutObject => Box::pin(put::put(self, call)).await,
@@ -168,6 +180,13 @@ impl Service {
             Kind::ListObjects | Kind::ListObjectsV2 | Kind::ListObjectVersions => {
                 Box::pin(list::list(self, call)).await
             }
+            Kind::ListMultipartUploads => Box::pin(multipart::list_uploads(self, call)).await,
+            Kind::CreateMultipartUpload => Box::pin(multipart::create(self, call)).await,
+            Kind::UploadPart => Box::pin(multipart::upload_part(self, call)).await,
+            Kind::UploadPartCopy => Box::pin(multipart::copy_part(self, call)).await,
+            Kind::ListParts => Box::pin(multipart::list_parts(self, call)).await,
+            Kind::CompleteMultipartUpload => Box::pin(multipart::complete(self, call)).await,
+            Kind::AbortMultipartUpload => Box::pin(multipart::abort(self, call)).await,
             Kind::ListBuckets => Box::pin(bucket::list_buckets(call)).await,
             Kind::CreateBucket
             | Kind::DeleteBucket

@@ -6,6 +6,7 @@ use http::{HeaderMap, Method, StatusCode};
 use http_body_util::BodyExt;
 
 use super::call::{Body, BucketSettings, Call, EtagMode, Response, Service, set};
+use super::facts::FactTag;
 use super::object::{self, Content, Found, Target, quoted};
 use super::put::{Guard, Written, guard_write};
 use super::xml::{self, Writer};
@@ -46,6 +47,7 @@ pub async fn copy(service: &Service, mut call: Call) -> Result<Response, Error> 
             problem: "the header is not text",
         })?;
     let source = CopySource::parse(source)?;
+    service.refuse_reserved(&source.key)?;
     call.permit.check(&Need::object(
         Action::Read,
         source.bucket.as_str(),
@@ -251,7 +253,7 @@ impl Rebind<'_> {
             }
             .etag
         } else {
-            object::shown_etag(settings, md5, &copied.etag)
+            object::shown_etag(settings, FactTag::sealed(md5), &copied.etag)
         };
         Ok(Some(answer_with(
             &store_headers,

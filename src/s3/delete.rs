@@ -95,9 +95,10 @@ pub async fn delete_many(service: &Service, mut call: Call) -> Result<Response, 
                 "NotImplemented",
                 "conditional deletes are not supported here",
             );
-        } else if call
-            .permit
-            .permits(&Need::object(Action::Delete, bucket, object.key.as_str()))
+        } else if service.refuse_reserved(&object.key).is_ok()
+            && call
+                .permit
+                .permits(&Need::object(Action::Delete, bucket, object.key.as_str()))
         {
             granted.push(object);
         } else {

@@ -5,6 +5,7 @@ use thiserror::Error;
 
 use crate::envelope::SealRecordError;
 use crate::formats::Integrity;
+use crate::formats::v1::EnvelopeFailure;
 use crate::keys::KeyError;
 use crate::policy::Denied;
 use crate::protocol::checksum::ChecksumError;
@@ -40,6 +41,29 @@ pub enum Error {
     /// A request body that should have been XML of a known shape.
     #[error("malformed XML")]
     MalformedXml,
+    /// A key under the prefix that the gateway keeps for itself.
+    #[error("the key is reserved")]
+    ReservedKey,
+    /// No such upload is in progress.
+    #[error("no such upload")]
+    NoSuchUpload,
+    /// A part that is named was not uploaded, or not as it is named.
+    #[error("invalid part")]
+    InvalidPart,
+    /// Parts are not named in ascending order.
+    #[error("invalid part order")]
+    InvalidPartOrder,
+    /// A part that is not the last is too short.
+    #[error("part {number} of {length} bytes is too small")]
+    EntityTooSmall {
+        /// Part number.
+        number: u16,
+        /// Its plaintext bytes.
+        length: u64,
+    },
+    /// A fault of this program.
+    #[error("internal: {0}")]
+    Internal(&'static str),
     /// A header or parameter that cannot be.
     #[error("invalid argument {name}: {problem}")]
     InvalidArgument {
@@ -90,4 +114,13 @@ pub enum Error {
     /// The operating system gave no randomness.
     #[error("no randomness")]
     Entropy,
+}
+
+impl From<EnvelopeFailure> for Error {
+    fn from(error: EnvelopeFailure) -> Self {
+        match error {
+            EnvelopeFailure::Integrity(kind) => kind.into(),
+            EnvelopeFailure::Key(error) => error.into(),
+        }
+    }
 }

@@ -33,6 +33,8 @@ pub struct Fact {
 pub enum FactTag {
     /// MD5 of the plaintext, from the footer.
     Md5([u8; 16]),
+    /// MD5 of the parts' MD5s, and how many they are, from the footer.
+    Multipart([u8; 16], u16),
     /// Sealed without one: the store's ETag, marked.
     Opaque,
     /// Not sealed: the store's ETag as it is.

@@ -9,6 +9,7 @@ use http::{Method, StatusCode};
 use md5::{Digest, Md5};
 
 use super::call::{Call, Response, Service, set_length};
+use super::multipart::empty_of_temporary;
 use super::route::Kind;
 use super::{Error, meta, xml};
 use crate::protocol::uri::Query;
@@ -52,7 +53,18 @@ pub async fn forward(service: &Service, mut call: Call) -> Result<Response, Erro
         }
         request = request.body(pump::full(document));
     }
-    let answer = call.store.send(operation, request).await?;
+    let answer = match call.store.send(operation, request).await {
+        // What a client sees as empty is to be deleted, though parts of uploads may wait in it.
+        Err(error)
+            if endpoint.kind == Kind::DeleteBucket
+                && error.code() == "BucketNotEmpty"
+                && empty_of_temporary(service, &call.store, &endpoint.bucket).await? =>
+        {
+            let request = Request::bucket(Method::DELETE, &endpoint.bucket);
+            call.store.send(operation, request).await?
+        }
+        answer => answer?,
+    };
     let status = answer.status();
     let mut headers = meta::common_response(answer.headers());
     if let Some(region) = answer.headers().get("x-amz-bucket-region") {

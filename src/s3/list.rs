@@ -6,7 +6,7 @@ use http::{HeaderMap, Method, StatusCode};
 
 use super::call::{BucketSettings, Call, EtagMode, Plaintext, Response, Service};
 use super::facts::{FactKey, FactTag};
-use super::object::{Target, hex, shown_etag};
+use super::object::{Target, shown_etag};
 use super::xml::{Entry, Listing, Shown};
 use super::{Error, meta};
 use crate::aead::{Layout, SegmentSize};
@@ -80,7 +80,7 @@ async fn show(
     {
         return Ok(Shown {
             len: layout.plaintext_len(),
-            etag: shown_etag(settings, None, &entry.store_etag),
+            etag: shown_etag(settings, FactTag::Opaque, &entry.store_etag),
         });
     }
     let key = FactKey {
@@ -90,11 +90,7 @@ async fn show(
         stored_len: entry.stored_len,
     };
     if let Some(fact) = service.facts.find(&key) {
-        let etag = match fact.tag {
-            FactTag::Md5(md5) if settings.etag == EtagMode::Md5 => hex(&md5),
-            FactTag::Plain => entry.store_etag.clone(),
-            _ => shown_etag(settings, None, &entry.store_etag),
-        };
+        let etag = shown_etag(settings, fact.tag, &entry.store_etag);
         return Ok(Shown {
             len: fact.plaintext_len,
             etag,
@@ -133,7 +129,7 @@ async fn show(
         {
             Ok(Shown {
                 len: by_length.map_or(entry.stored_len, |layout| layout.plaintext_len()),
-                etag: shown_etag(settings, None, &entry.store_etag),
+                etag: shown_etag(settings, FactTag::Opaque, &entry.store_etag),
             })
         }
         Err(error) => Err(error),

@@ -14,7 +14,7 @@ use super::facts::{Fact, FactKey, FactTag};
 use super::meta;
 use crate::aead::{self, Etag, FOOTER_LEN};
 use crate::formats::Integrity;
-use crate::formats::v1::{self, EnvelopeFailure, Sealed};
+use crate::formats::v1::{self, Sealed};
 use crate::protocol::conditions::Current;
 use crate::store::{Request, Response, Store, StoreError};
 
@@ -134,7 +134,7 @@ impl Service {
                     .await?;
                 let len = opened.info.plaintext_len.ok_or(Integrity::Length)?;
                 let store_etag = store_etag(&headers);
-                let etag = shown_etag(&settings, opened.info.md5, &store_etag);
+                let etag = shown_etag(&settings, FactTag::sealed(opened.info.md5), &store_etag);
                 Ok(Found {
                     headers,
                     store_etag,
@@ -194,7 +194,7 @@ impl Service {
             tag: FactTag::sealed(md5),
         };
         self.learn(target, &store_etag, stored_len, fact);
-        let etag = shown_etag(&settings, md5, &store_etag);
+        let etag = shown_etag(&settings, fact.tag, &store_etag);
         Ok(Found {
             headers,
             store_etag,
@@ -203,6 +203,32 @@ impl Service {
             content: Content::Sealed(Box::new(sealed)),
             etag,
         })
+    }
+
+    /// The same for an object that was read whole.
+    ///
+    /// # Errors
+    /// As [`Service::describe`].
+    pub async fn describe_whole(
+        &self,
+        target: &Target<'_>,
+        headers: HeaderMap,
+        bytes: &Bytes,
+    ) -> Result<Found, Error> {
+        let tail = bytes.slice(bytes.len().saturating_sub(FOOTER_LEN)..);
+        self.describe(target, headers, bytes.len() as u64, &tail)
+            .await
+    }
+
+    /// Refuses keys that are the gateway's own.
+    ///
+    /// # Errors
+    /// [`Error::ReservedKey`].
+    pub fn refuse_reserved(&self, key: &str) -> Result<(), Error> {
+        if key.starts_with(&self.reserved_prefix) {
+            return Err(Error::ReservedKey);
+        }
+        Ok(())
     }
 
     fn learn(&self, target: &Target<'_>, store_etag: &str, stored_len: u64, fact: Fact) {
@@ -231,10 +257,7 @@ impl Service {
             settings.bind_metadata.then_some(headers),
         )
         .await
-        .map_err(|error| match error {
-            EnvelopeFailure::Integrity(kind) => kind.into(),
-            EnvelopeFailure::Key(error) => error.into(),
-        })
+        .map_err(Error::from)
     }
 }
 
@@ -245,9 +268,11 @@ pub const MIN_STORED: u64 = 512 + 56 + FOOTER_LEN as u64;
 const SUFFIX: &str = "bytes=-256";
 
 /// The ETag that clients see.
-pub fn shown_etag(settings: &BucketSettings, md5: Option<[u8; 16]>, store_etag: &str) -> String {
-    match (settings.etag, md5) {
-        (EtagMode::Md5, Some(md5)) => hex(&md5),
+pub fn shown_etag(settings: &BucketSettings, tag: FactTag, store_etag: &str) -> String {
+    match (settings.etag, tag) {
+        (EtagMode::Md5, FactTag::Md5(md5)) => hex(&md5),
+        (EtagMode::Md5, FactTag::Multipart(md5, count)) => format!("{}-{count}", hex(&md5)),
+        (_, FactTag::Plain) => store_etag.to_owned(),
         _ if store_etag.contains('-') => store_etag.to_owned(),
         _ => format!("{store_etag}-1"),
     }

@@ -325,7 +325,7 @@ impl Written<'_> {
             );
         }
         Ok(Done {
-            etag: shown_etag(self.settings, md5, &store_etag),
+            etag: shown_etag(self.settings, FactTag::sealed(md5), &store_etag),
             checksum: digests
                 .checksum
                 .map(|checksum| (checksum.algorithm(), checksum.to_base64())),

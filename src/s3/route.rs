@@ -33,12 +33,19 @@ pub enum Kind {
     ListObjectsV2,
     ListObjectVersions,
     DeleteObjects,
+    ListMultipartUploads,
     PutObject,
     CopyObject,
     GetObject,
     HeadObject,
     DeleteObject,
     GetObjectAttributes,
+    CreateMultipartUpload,
+    UploadPart,
+    UploadPartCopy,
+    ListParts,
+    CompleteMultipartUpload,
+    AbortMultipartUpload,
     /// A bucket's settings, forwarded.
     BucketSetting(&'static str),
     /// A bucket sub-resource that this version does not know, forwarded with an explicit grant.
@@ -66,6 +73,13 @@ impl Kind {
             Self::HeadObject => "HeadObject",
             Self::DeleteObject => "DeleteObject",
             Self::GetObjectAttributes => "GetObjectAttributes",
+            Self::ListMultipartUploads => "ListMultipartUploads",
+            Self::CreateMultipartUpload => "CreateMultipartUpload",
+            Self::UploadPart => "UploadPart",
+            Self::UploadPartCopy => "UploadPartCopy",
+            Self::ListParts => "ListParts",
+            Self::CompleteMultipartUpload => "CompleteMultipartUpload",
+            Self::AbortMultipartUpload => "AbortMultipartUpload",
             Self::BucketSetting(_) => "BucketSetting",
             Self::BucketUnknown => "BucketUnknown",
             Self::ObjectSetting(_) => "ObjectSetting",
@@ -177,7 +191,10 @@ fn bucket_route(
         };
     }
     if has("uploads") {
-        return Err(RouteError::NotImplemented("ListMultipartUploads"));
+        return match *method {
+            Method::GET => Ok(Kind::ListMultipartUploads),
+            _ => Err(RouteError::MethodNotAllowed),
+        };
     }
     if has("session") {
         return Err(RouteError::NotImplemented("CreateSession"));
@@ -213,8 +230,21 @@ fn object_route(
     has: &impl Fn(&str) -> bool,
     headers: &HeaderMap,
 ) -> Result<Kind, RouteError> {
-    if has("uploads") || has("uploadId") {
-        return Err(RouteError::NotImplemented("multipart uploads"));
+    if has("uploads") {
+        return match *method {
+            Method::POST => Ok(Kind::CreateMultipartUpload),
+            _ => Err(RouteError::MethodNotAllowed),
+        };
+    }
+    if has("uploadId") {
+        return match *method {
+            Method::PUT if headers.contains_key("x-amz-copy-source") => Ok(Kind::UploadPartCopy),
+            Method::PUT => Ok(Kind::UploadPart),
+            Method::GET => Ok(Kind::ListParts),
+            Method::POST => Ok(Kind::CompleteMultipartUpload),
+            Method::DELETE => Ok(Kind::AbortMultipartUpload),
+            _ => Err(RouteError::MethodNotAllowed),
+        };
     }
     if has("partNumber") {
         return Err(RouteError::NotImplemented("partNumber"));
@@ -291,7 +321,18 @@ pub fn needs(
             )]
         }
         Kind::DeleteObjects => vec![Need::visible(bucket)],
-        Kind::PutObject | Kind::CopyObject => vec![Need::object(Action::Write, bucket, key)],
+        Kind::ListMultipartUploads => vec![Need::list(
+            bucket,
+            query.first("prefix").unwrap_or_default(),
+        )],
+        Kind::PutObject
+        | Kind::CopyObject
+        | Kind::CreateMultipartUpload
+        | Kind::UploadPart
+        | Kind::UploadPartCopy
+        | Kind::ListParts
+        | Kind::CompleteMultipartUpload
+        | Kind::AbortMultipartUpload => vec![Need::object(Action::Write, bucket, key)],
         Kind::GetObject | Kind::HeadObject | Kind::GetObjectAttributes => {
             vec![Need::object(Action::Read, bucket, key)]
         }

@@ -57,10 +57,18 @@ impl Writer {
     }
 
     /// `<name>xml</name>`, where `xml` is already XML.
-    fn raw(&mut self, name: &str, xml: &str) {
+    pub fn raw(&mut self, name: &str, xml: &str) {
         self.open(name);
         self.text.push_str(xml);
         self.close(name);
+    }
+
+    /// A `Part` of a CompleteMultipartUpload. The ETag is without quotes.
+    pub fn part(&mut self, number: u16, etag: &str) {
+        self.open("Part");
+        self.text("PartNumber", &number.to_string());
+        self.text("ETag", &super::object::quoted(etag));
+        self.close("Part");
     }
 
     /// Ends the document.
@@ -113,24 +121,27 @@ pub async fn drain(body: BoxBody) -> Result<Bytes, Error> {
 }
 
 /// Raw text of an element, unescaped.
-fn unescape(raw: &str) -> Option<String> {
+pub fn unescape(raw: &str) -> Option<String> {
     quick_xml::escape::unescape(raw)
         .ok()
         .map(|text| text.into_owned())
 }
 
 /// An element with its position in the document.
-struct Element<'a> {
+pub struct Element<'a> {
     /// Names from the root to this element.
-    path: Vec<&'a str>,
+    pub path: Vec<&'a str>,
     /// Everything between its tags, as it stands.
-    inner: &'a str,
+    pub inner: &'a str,
     /// The element with its tags.
-    span: std::ops::Range<usize>,
+    pub span: std::ops::Range<usize>,
 }
 
 /// Calls `visit` for each element as it ends (children before parents).
-fn walk<'a>(
+///
+/// # Errors
+/// Where it is not one well-formed document, is nested too deeply, or `visit` says so.
+pub fn walk<'a>(
     document: &'a str,
     mut visit: impl FnMut(&Element<'a>) -> Result<(), ()>,
 ) -> Result<(), ()> {
@@ -304,7 +315,10 @@ pub fn copy_delete_result(document: &[u8], result: &mut Writer) -> Result<(), St
 ///
 /// # Errors
 /// [`StoreError::Malformed`].
-pub fn filter_buckets(document: &[u8], keep: impl Fn(&str) -> bool) -> Result<Bytes, StoreError> {
+pub fn filter_buckets(
+    document: &[u8],
+    mut keep: impl FnMut(&str) -> bool,
+) -> Result<Bytes, StoreError> {
     let malformed = || StoreError::Malformed("ListBuckets answer is not XML");
     let document = std::str::from_utf8(document).map_err(|_| malformed())?;
     let mut result = Writer::new("ListAllMyBucketsResult");
@@ -402,6 +416,14 @@ pub struct Shown {
     pub len: u64,
     /// ETag without quotes.
     pub etag: String,
+}
+
+impl Entry<'_> {
+    /// The inner XML of a child element.
+    pub fn child(&self, name: &str) -> Option<&str> {
+        let found = self.children.iter().find(|(child, _)| *child == name);
+        found.map(|(_, inner)| *inner)
+    }
 }
 
 impl<'a> Listing<'a> {

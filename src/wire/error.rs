@@ -327,6 +327,35 @@ impl From<s3::Error> for Told {
                 told.extra.push(("ActualObjectSize", length.to_string()));
                 told
             }
+            s3::Error::ReservedKey => Self::new(
+                "AccessDenied",
+                StatusCode::FORBIDDEN,
+                "Keys with this prefix are reserved by the gateway.",
+            ),
+            s3::Error::NoSuchUpload => Self::new(
+                "NoSuchUpload",
+                StatusCode::NOT_FOUND,
+                "The specified upload does not exist. The upload ID may be invalid, or the upload may have been aborted or completed.",
+            ),
+            s3::Error::InvalidPart => Self::bad(
+                "InvalidPart",
+                "One or more of the specified parts could not be found. The part may not have been uploaded, or the specified entity tag may not match the part's entity tag.",
+            ),
+            s3::Error::InvalidPartOrder => Self::bad(
+                "InvalidPartOrder",
+                "The list of parts was not in ascending order. Parts must be ordered by part number.",
+            ),
+            s3::Error::EntityTooSmall { number, length } => {
+                let mut told = Self::bad(
+                    "EntityTooSmall",
+                    "Your proposed upload is smaller than the minimum allowed size",
+                );
+                told.extra.push(("ProposedSize", length.to_string()));
+                told.extra
+                    .push(("MinSizeAllowed", s3::MIN_PART.to_string()));
+                told.extra.push(("PartNumber", number.to_string()));
+                told
+            }
             s3::Error::MissingContentLength => Self::new(
                 "MissingContentLength",
                 StatusCode::LENGTH_REQUIRED,
@@ -369,7 +398,10 @@ impl From<s3::Error> for Told {
                 StatusCode::CONFLICT,
                 "A conflicting conditional operation is currently in progress against this resource. Please try again.",
             ),
-            s3::Error::Envelope(_) | s3::Error::Entropy | s3::Error::Cipher(_) => Self::internal(),
+            s3::Error::Envelope(_)
+            | s3::Error::Entropy
+            | s3::Error::Internal(_)
+            | s3::Error::Cipher(_) => Self::internal(),
         }
     }
 }

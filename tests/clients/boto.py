@@ -1,8 +1,7 @@
 #!/usr/bin/env python3
 """S3 through boto3, and by hand where boto3 would not say what is to be tested.
 
-Environment: S3_ENDPOINT S3_ACCESS S3_SECRET S3_REGION; S3_LACKS names what the store behind cannot do (see
-run.sh). One line a check: `ok NAME`, `not ok NAME`, `skip NAME`.
+Environment and output: see s3test.py.
 """
 
 import base64
@@ -10,97 +9,25 @@ import concurrent.futures
 import hashlib
 import hmac
 import http.client
-import os
 import random
 import socket
-import string
-import sys
-import traceback
 import urllib.error
 import urllib.parse
 import urllib.request
-import zlib
 from datetime import datetime, timedelta, timezone
 
-import boto3
-from botocore.config import Config
 from botocore.exceptions import ClientError
 
-ENDPOINT = os.environ["S3_ENDPOINT"]
-ACCESS = os.environ["S3_ACCESS"]
-SECRET = os.environ["S3_SECRET"]
-REGION = os.environ["S3_REGION"]
-LACKS = set(os.environ.get("S3_LACKS", "").split())
-BUCKET = "boto-" + "".join(random.choices(string.ascii_lowercase, k=8))
+from s3test import (ACCESS, ALGORITHMS, BUCKET, ENDPOINT, LACKS, REGION, SECRET, check, checksum, client, finish, md5,
+                    noise, refused, same)
+
 SIZES = [0, 1, 15, 16, 255, 256, 257, 65479, 65480, 65481, 65519, 65520, 65521, 65535, 65536, 65537,
          131000, 131001, 196608, 1 << 20]
-failed = 0
-
-
-def client(**changes):
-    config = {"s3": {"addressing_style": "path"}, "signature_version": "s3v4", "retries": {"total_max_attempts": 1}, "read_timeout": 120}
-    config.update(changes.pop("config", {}))
-    arguments = {"endpoint_url": ENDPOINT, "region_name": REGION,
-                 "aws_access_key_id": ACCESS, "aws_secret_access_key": SECRET}
-    arguments.update(changes)
-    return boto3.client("s3", config=Config(**config), **arguments)
-
-
 s3 = client()
-
-
-def check(name, needs=""):
-    """Runs the function now."""
-    def run(test):
-        global failed
-        missing = LACKS & set(needs.split())
-        if missing:
-            print(f"skip {name} (this store lacks: {' '.join(sorted(missing))})", flush=True)
-            return
-        try:
-            test()
-            print(f"ok {name}", flush=True)
-        except Exception as error:  # one failure must not hide the others
-            failed += 1
-            at = traceback.extract_tb(error.__traceback__)
-            here = next((f for f in reversed(at) if f.filename == __file__), at[-1])
-            print(f"not ok {name}: line {here.lineno}: {type(error).__name__}: {error}", flush=True)
-    return run
-
-
-def same(actual, expected, what=""):
-    if actual != expected:
-        def short(value):
-            text = repr(value)
-            return text if len(text) < 200 else text[:200] + "…"
-        raise AssertionError(f"{what}: got {short(actual)}, expected {short(expected)}")
-
-
-def refused(code, call, *, status=None):
-    """The call fails with one of the codes."""
-    codes = code if isinstance(code, tuple) else (code,)
-    try:
-        call()
-    except ClientError as error:
-        got = error.response["Error"]["Code"]
-        if got not in codes:
-            raise AssertionError(f"refused with {got}, expected {codes}") from error
-        if status:
-            same(error.response["ResponseMetadata"]["HTTPStatusCode"], status, "status")
-        return error
-    raise AssertionError(f"not refused, expected {codes}")
 
 
 def absent(key):
     refused(("404", "NoSuchKey"), lambda: s3.head_object(Bucket=BUCKET, Key=key), status=404)
-
-
-def noise(size, seed=0):
-    return random.Random(f"{size}/{seed}").randbytes(size)
-
-
-def md5(data):
-    return hashlib.md5(data).hexdigest()
 
 
 def put(key, data, **more):
@@ -195,32 +122,6 @@ def chunked(key, data, *, signed=True, trailer=None, chunk=65536, secret=SECRET,
     if spoil:
         body = spoil(body)
     return request.send(body)
-
-
-def crc(data, polynomial, width):
-    """Reflected, initial value and final XOR all ones: CRC32C and CRC64-NVME."""
-    table = []
-    for byte in range(256):
-        for _ in range(8):
-            byte = (byte >> 1) ^ (polynomial if byte & 1 else 0)
-        table.append(byte)
-    mask = (1 << width) - 1
-    value = mask
-    for byte in data:
-        value = table[(value ^ byte) & 255] ^ (value >> 8)
-    return ((value ^ mask) & mask).to_bytes(width // 8, "big")
-
-
-def checksum(algorithm, data):
-    raw = {"CRC32": lambda: zlib.crc32(data).to_bytes(4, "big"),
-           "CRC32C": lambda: crc(data, 0x82F63B78, 32),
-           "CRC64NVME": lambda: crc(data, 0x9A6C9329AC4BC9B5, 64),
-           "SHA1": lambda: hashlib.sha1(data).digest(),
-           "SHA256": lambda: hashlib.sha256(data).digest()}[algorithm]()
-    return base64.b64encode(raw).decode()
-
-
-ALGORITHMS = ["CRC32", "CRC32C", "CRC64NVME", "SHA1", "SHA256"]
 
 
 # Buckets
@@ -854,4 +755,4 @@ def _():
     refused(("404", "NoSuchBucket"), lambda: s3.head_bucket(Bucket=BUCKET))
 
 
-sys.exit(1 if failed else 0)
+finish()
