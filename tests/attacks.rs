@@ -1217,6 +1217,8 @@ async fn fewer_bytes_than_promised_break_the_transfer() {
     let plain = content(LARGE);
     let (world, stored) = sealed(&plain).await;
     let segment_1 = segment(1, LARGE);
+    // Nobody waits for the pauses in which the gateway hopes for better.
+    tokio::time::pause();
     for (cut, released) in [
         (0, 0),
         (1, 0),
@@ -1227,11 +1229,11 @@ async fn fewer_bytes_than_promised_break_the_transfer() {
         (stored.body.len() - FOOTER, plain_before(3)),
         (stored.body.len() - 1, plain_before(3)),
     ] {
-        world.spy.lie(move |seen, mut reply| {
-            if !is_suffix(seen) {
-                reply.body.truncate(cut);
+        world.spy.lie(move |seen, reply| {
+            if is_suffix(seen) {
+                return reply.encode();
             }
-            reply.encode()
+            reply.cut(cut)
         });
         let what = format!("ends after {cut}");
         let before = store_errors(&world, "body");
@@ -1264,7 +1266,9 @@ async fn fewer_bytes_than_promised_break_the_transfer() {
 
     // Of a range, of the footer, and of an object that is verified before it is sent.
     world.spy.be_honest();
+    tokio::time::resume();
     world.put("small", &content(40)).await;
+    tokio::time::pause();
     world.spy.lie(|_, mut reply| {
         reply.body.pop();
         reply.encode()

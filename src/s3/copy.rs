@@ -288,7 +288,7 @@ async fn by_stream(
     }
     let length = object::content_length(answer.headers())?;
     let body = VerifyBody::new(
-        target.store.stream(answer),
+        target.stream(answer, 0..length),
         Verification {
             decoder: None,
             hashes: Hashes::new(settings.etag == EtagMode::Md5, false, None),

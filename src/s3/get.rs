@@ -127,7 +127,7 @@ async fn whole(
         return Err(Integrity::Length.into());
     }
     if stored_len <= SMALL {
-        let bytes = object::read_exactly(target.store, answer, stored_len).await?;
+        let bytes = object::read_exactly(target, answer, 0..stored_len).await?;
         let tail = bytes.slice(bytes.len() - FOOTER_LEN..);
         let found = service.describe(target, headers, stored_len, &tail).await?;
         check_conditions(call, &found)?;
@@ -158,7 +158,10 @@ async fn whole(
         Ok(answer) if answer.status() != StatusCode::PARTIAL_CONTENT => {
             return Err(store::StoreError::Malformed("suffix range was ignored").into());
         }
-        Ok(answer) => object::read_exactly(target.store, answer, FOOTER_LEN as u64).await?,
+        Ok(answer) => {
+            let footer = stored_len - FOOTER_LEN as u64..stored_len;
+            object::read_exactly(target, answer, footer).await?
+        }
         Err(error) if error.status() == Some(StatusCode::PRECONDITION_FAILED) => return Ok(None),
         Err(error) => return Err(error.into()),
     };
@@ -169,7 +172,7 @@ async fn whole(
         return Err(Integrity::Length.into());
     };
     let plan = plan(service, &sealed, Part::Whole, 0, found.len)?;
-    let body = first_verified(OpenBody::new(target.store.stream(answer), plan)).await?;
+    let body = first_verified(OpenBody::new(target.stream(answer, 0..stored_len), plan)).await?;
     Ok(Some(Response {
         status: StatusCode::OK,
         headers,
@@ -230,7 +233,7 @@ async fn ranged(
     {
         return Err(Integrity::Truncated.into());
     }
-    let raw = target.store.stream(answer);
+    let raw = target.stream(answer, stored);
     let body = match (&found.content, part) {
         (Content::Sealed(sealed), Some(part)) => {
             first_verified(OpenBody::new(
@@ -269,7 +272,7 @@ async fn plain(
 ) -> Result<Response, Error> {
     let stored_headers = answer.headers().clone();
     // Sealed bytes that lost their metadata must not pass for plaintext.
-    let mut raw = target.store.stream(answer);
+    let mut raw = target.stream(answer, 0..stored_len);
     let mut start = Vec::new();
     let mut rest = None;
     while start.len() < aead::PREAMBLE_MAGIC.len() {

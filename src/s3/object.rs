@@ -1,6 +1,7 @@
 //! Finding out what stands at a key: one request to the store, everything verified that can be
 //! without reading the body.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -16,6 +17,7 @@ use crate::aead::{self, Etag, FOOTER_LEN};
 use crate::formats::Integrity;
 use crate::formats::v1::{self, Sealed};
 use crate::protocol::conditions::Current;
+use crate::pump::BoxBody;
 use crate::store::{Request, Response, Store, StoreError};
 
 /// Which object version is meant, and under which credentials.
@@ -96,6 +98,13 @@ impl<'a> Target<'a> {
         request.headers = self.headers.clone();
         request
     }
+
+    /// The body of an answer that carries the stored bytes `range` of this version, resumed where its connection
+    /// breaks.
+    pub fn stream(&self, answer: Response, range: Range<u64>) -> BoxBody {
+        self.store
+            .stream_on(self.request(Method::GET), answer, range)
+    }
 }
 
 impl Service {
@@ -107,7 +116,7 @@ impl Service {
         let request = target.request(Method::GET).header("range", SUFFIX);
         match target.store.send("GetFooter", request).await {
             Ok(response) => {
-                let (headers, stored_len, tail) = read_tail(target.store, response).await?;
+                let (headers, stored_len, tail) = read_tail(target, response).await?;
                 self.describe(target, headers, stored_len, &tail).await
             }
             Err(error) if is_empty_or_archived(&error) => self.find_without_body(target).await,
@@ -339,7 +348,10 @@ fn content_range_total(headers: &HeaderMap) -> Option<u64> {
 }
 
 /// Reads the answer to a suffix range: headers, stored length, last bytes (at most 256).
-async fn read_tail(store: &Store, response: Response) -> Result<(HeaderMap, u64, Bytes), Error> {
+async fn read_tail(
+    target: &Target<'_>,
+    response: Response,
+) -> Result<(HeaderMap, u64, Bytes), Error> {
     let headers = response.headers().clone();
     let total = match response.status() {
         StatusCode::PARTIAL_CONTENT => match content_range_total(&headers) {
@@ -352,19 +364,25 @@ async fn read_tail(store: &Store, response: Response) -> Result<(HeaderMap, u64,
     if sent > FOOTER_LEN as u64 {
         return Err(StoreError::Malformed("suffix range was ignored").into());
     }
-    let tail = read_exactly(store, response, sent).await?;
-    if sent != total.min(FOOTER_LEN as u64) {
+    let range = total.saturating_sub(sent)..total;
+    if range.end - range.start != sent || sent != total.min(FOOTER_LEN as u64) {
         return Err(Integrity::Length.into());
     }
+    let tail = read_exactly(target, response, range).await?;
     Ok((headers, total, tail))
 }
 
-/// Reads a body that must have exactly `len` bytes, which the caller has bounded.
+/// Reads a body that must carry exactly the stored bytes `range`, which the caller has bounded.
 ///
 /// # Errors
 /// [`Integrity::Truncated`], [`Integrity::Trailing`], or the store's failure.
-pub async fn read_exactly(store: &Store, response: Response, len: u64) -> Result<Bytes, Error> {
-    let mut body = store.stream(response);
+pub async fn read_exactly(
+    target: &Target<'_>,
+    response: Response,
+    range: Range<u64>,
+) -> Result<Bytes, Error> {
+    let len = range.end - range.start;
+    let mut body = target.stream(response, range);
     let mut bytes = BytesMut::with_capacity(usize::try_from(len).unwrap_or_default());
     while let Some(frame) = body.frame().await {
         if let Ok(data) = frame?.into_data() {

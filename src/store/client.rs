@@ -373,14 +373,22 @@ impl Store {
     /// # Errors
     /// [`StoreError::Malformed`] above 16 MiB, [`StoreError::Unreachable`] where it breaks off.
     pub async fn document(&self, response: Response) -> Result<Bytes, StoreError> {
-        let read = Limited::new(response.into_body(), MAX_DOCUMENT).collect();
-        match tokio::time::timeout(self.client.timeouts.read, read).await {
-            Err(_) => Err(StoreError::Timeout),
-            Ok(Ok(body)) => Ok(body.to_bytes()),
-            Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
+        let body = response
+            .into_body()
+            .map_err(|e| BodyError::Store(chain(&e)));
+        // A limit on pauses, not on the whole: a store may take minutes over an answer that it has begun, and
+        // sends white space meanwhile.
+        let body =
+            pump::IdleLimit::new(body, self.client.timeouts.read, || BodyError::StoreStalled);
+        match Limited::new(body, MAX_DOCUMENT).collect().await {
+            Ok(body) => Ok(body.to_bytes()),
+            Err(error) if error.is::<http_body_util::LengthLimitError>() => {
                 Err(StoreError::Malformed("answer is too long"))
             }
-            Ok(Err(error)) => Err(StoreError::Unreachable(error.to_string())),
+            Err(error) => match error.downcast_ref() {
+                Some(BodyError::StoreStalled) => Err(StoreError::Timeout),
+                _ => Err(StoreError::Unreachable(error.to_string())),
+            },
         }
     }
 

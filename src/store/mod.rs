@@ -3,6 +3,7 @@
 
 mod client;
 mod error;
+mod resume;
 
 pub use client::{Addressing, Client, Options, Request, Response, Store, Timeouts};
 pub use error::StoreError;

@@ -39,6 +39,8 @@ pub const AUTH_FAILURES: &str = "sealgate_auth_failures_total";
 pub const DENIALS: &str = "sealgate_policy_denials_total";
 /// Requests to the store that failed, by `kind`.
 pub const STORE_ERRORS: &str = "sealgate_store_errors_total";
+/// Bodies of the store that broke off, by what came of asking for the rest.
+pub const RESUMPTIONS: &str = "sealgate_store_resumptions_total";
 /// Always 1; says by its labels which build runs.
 pub const BUILD_INFO: &str = "sealgate_build_info";
 
@@ -185,6 +187,11 @@ pub fn store_error(kind: &'static str) {
     counter!(STORE_ERRORS, "kind" => kind).increment(1);
 }
 
+/// A body of the store broke off, and the rest was asked for.
+pub fn resumption(result: Resumption) {
+    counter!(RESUMPTIONS, "result" => result.name()).increment(1);
+}
+
 /// Counts a body as in flight for as long as it lives.
 #[derive(Debug)]
 #[must_use = "the stream counts as finished when this is dropped"]
@@ -240,6 +247,26 @@ impl Side {
         match self {
             Self::Client => "client",
             Self::Store => "store",
+        }
+    }
+}
+
+/// What came of a body of the store that broke off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resumption {
+    /// It goes on with the byte that was missing.
+    Resumed,
+    /// It does not, and the transfer was cut.
+    GivenUp,
+}
+
+impl Resumption {
+    /// The label value.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Resumed => "resumed",
+            Self::GivenUp => "given_up",
         }
     }
 }
@@ -346,6 +373,10 @@ fn describe() {
     );
     describe_counter!(DENIALS, "Requests that the policy denied.");
     describe_counter!(STORE_ERRORS, "Requests to the store that failed.");
+    describe_counter!(
+        RESUMPTIONS,
+        "Bodies of the store that broke off, and what came of them."
+    );
     describe_gauge!(BUILD_INFO, "Always 1; its labels say which build runs.");
 }
 
@@ -380,6 +411,7 @@ mod tests {
             auth_failure("signature");
             denied("not_granted");
             store_error("timeout");
+            resumption(Resumption::GivenUp);
             let _guard = StreamGuard::new(Direction::Out);
             drop(StreamGuard::new(Direction::In));
             metrics.render()
@@ -395,6 +427,7 @@ mod tests {
             r#"sealgate_auth_failures_total{kind="signature"} 1"#,
             r#"sealgate_policy_denials_total{reason="not_granted"} 1"#,
             r#"sealgate_store_errors_total{kind="timeout"} 1"#,
+            r#"sealgate_store_resumptions_total{result="given_up"} 1"#,
             r#"sealgate_streams_in_flight{direction="out"} 1"#,
             r#"sealgate_streams_in_flight{direction="in"} 0"#,
         ] {
@@ -419,6 +452,7 @@ mod tests {
             AUTH_FAILURES,
             DENIALS,
             STORE_ERRORS,
+            RESUMPTIONS,
             BUILD_INFO,
         ] {
             assert!(manual.contains(&format!("`{name}`")), "{name}");

@@ -91,6 +91,7 @@ pub struct World {
     pub server: JoinHandle<()>,
     /// Where the store keeps its files.
     pub folder: tempfile::TempDir,
+    settings: serde_json::Value,
     metrics: &'static Recorder,
     log: Log,
     _embedded: embedded::Handle,
@@ -142,10 +143,18 @@ impl World {
 
     /// A world with further users, and settings of buckets, in YAML.
     pub async fn with(users: &str, buckets: &str) -> Self {
-        Box::pin(Self::begin(users, buckets)).await
+        let parsed = |text| serde_json::from_str::<serde_json::Value>(text).unwrap();
+        let settings = serde_json::json!({"users": parsed(users), "buckets": parsed(buckets)});
+        Self::with_settings(settings).await
     }
 
-    async fn begin(users: &str, buckets: &str) -> Self {
+    /// A world whose gateways have these sections of the configuration; `users` come after [`ALICE`], and other
+    /// sections may leave out what every gateway here has.
+    pub async fn with_settings(settings: serde_json::Value) -> Self {
+        Box::pin(Self::begin(settings)).await
+    }
+
+    async fn begin(settings: serde_json::Value) -> Self {
         // First of all: whatever is started below records here.
         let recorder: &'static Recorder = Box::leak(Box::default());
         let recording = metrics::set_default_local_recorder(recorder);
@@ -169,7 +178,7 @@ impl World {
         .await
         .unwrap();
         let spy = Spy::before(embedded.endpoint).await;
-        let config = |store: SocketAddr| config(store, folder.path(), users, buckets);
+        let config = |store: SocketAddr| config(store, folder.path(), &settings);
         let store = Gateway::new(&config(embedded.endpoint))
             .unwrap()
             .store()
@@ -183,6 +192,7 @@ impl World {
             stop,
             server,
             folder,
+            settings,
             metrics: recorder,
             log,
             _embedded: embedded,
@@ -226,7 +236,7 @@ impl World {
 
     /// Starts a second gateway in front of the same store, with the same configuration.
     pub async fn again(&self) -> SocketAddr {
-        let config = config(self.spy.address, self.folder.path(), "[]", "{}");
+        let config = config(self.spy.address, self.folder.path(), &self.settings);
         serve(&config, CancellationToken::new()).await.0
     }
 
@@ -317,7 +327,7 @@ async fn serve(config: &Config, stop: CancellationToken) -> (SocketAddr, JoinHan
     let address = listener.local_addr().unwrap();
     let limits = wire::Limits {
         max_connections: 1000,
-        header_timeout: std::time::Duration::from_secs(60),
+        header_timeout: config.server.header_timeout.max(config.server.idle_timeout),
         shutdown_grace: std::time::Duration::from_secs(60),
     };
     let handler = move |request, peer, signals| gateway.clone().handle(request, peer, signals);
@@ -325,24 +335,14 @@ async fn serve(config: &Config, stop: CancellationToken) -> (SocketAddr, JoinHan
     (address, server)
 }
 
-fn config(store: SocketAddr, folder: &std::path::Path, users: &str, buckets: &str) -> Config {
+fn config(store: SocketAddr, folder: &std::path::Path, settings: &serde_json::Value) -> Config {
     let key_file = folder.join("key");
     std::fs::write(
         &key_file,
         sealgate::keys::generate_key_file(&KEK).as_bytes(),
     )
     .unwrap();
-    let mut everyone: serde_json::Value = serde_json::json!([{
-        "access_key": ALICE.access_key, "secret_key": ALICE.secret_key, "allowed_buckets": ["*"],
-    }]);
-    let further: serde_json::Value = serde_json::from_str(users).unwrap();
-    everyone
-        .as_array_mut()
-        .unwrap()
-        .extend(further.as_array().unwrap().iter().cloned());
-    let buckets: serde_json::Value = serde_json::from_str(buckets).unwrap();
-    // JSON is YAML.
-    let text = serde_json::json!({
+    let mut sections = serde_json::json!({
         "server": {"listen": "127.0.0.1:0", "domain": DOMAIN},
         "store": {
             "endpoint": format!("http://{store}"),
@@ -351,11 +351,25 @@ fn config(store: SocketAddr, folder: &std::path::Path, users: &str, buckets: &st
             "secret_key": "store-secret-0123456789",
         },
         "keyring": {"current": "main", "keys": [{"id": "main", "kind": "local", "file": key_file}]},
-        "users": everyone,
-        "buckets": buckets,
+        "users": [{
+            "access_key": ALICE.access_key, "secret_key": ALICE.secret_key, "allowed_buckets": ["*"],
+        }],
     });
+    for (name, section) in settings.as_object().unwrap() {
+        match (&mut sections[name], section) {
+            (serde_json::Value::Object(own), serde_json::Value::Object(more)) => {
+                own.extend(more.clone());
+            }
+            (serde_json::Value::Array(own), serde_json::Value::Array(more)) => {
+                own.extend(more.iter().cloned());
+            }
+            (own, section) => *own = section.clone(),
+        }
+    }
+    // JSON is YAML.
     Config::load(
-        &Sources::new(&|_| None, &sealgate::config::read_file).with_text("test", text.to_string()),
+        &Sources::new(&|_| None, &sealgate::config::read_file)
+            .with_text("test", sections.to_string()),
     )
     .unwrap()
     .config

@@ -1,7 +1,9 @@
 //! Stands between gateway and store. It notes what passes, and can answer something else than the store did.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -76,7 +78,24 @@ impl Reply {
     }
 }
 
+impl Reply {
+    /// The answer without its body from byte `at` of the object on, under the same headers: as where the
+    /// connection breaks there.
+    pub fn cut(mut self, at: usize) -> Vec<u8> {
+        let keep = at.saturating_sub(self.offset());
+        self.body.truncate(keep);
+        self.encode()
+    }
+}
+
 type Lie = Box<dyn FnMut(&Seen, Reply) -> Vec<u8> + Send>;
+
+/// Requests that wait until they may pass.
+#[derive(Clone)]
+struct Gate {
+    open: Arc<AtomicUsize>,
+    which: fn(&Seen) -> bool,
+}
 
 #[derive(Default)]
 struct State {
@@ -84,6 +103,13 @@ struct State {
     /// Uploads whose body has ended, in one way or the other.
     ended: Vec<Seen>,
     lie: Option<Lie>,
+    /// How long a reader may take nothing before its connection is cut.
+    patience: Option<Duration>,
+    /// Connections cut for that.
+    cut: usize,
+    /// How long a connection stays open after the end of what was sent on it.
+    hold: Option<Duration>,
+    gate: Option<Gate>,
 }
 
 /// The spy.
@@ -125,6 +151,26 @@ impl Spy {
     /// From now on, answers pass as they are.
     pub fn be_honest(&self) {
         self.state.lock().unwrap().lie = None;
+    }
+
+    /// From now on, connections on which nothing moves for so long are cut, as load balancers do.
+    pub fn cut_idle(&self, patience: Duration) {
+        self.state.lock().unwrap().patience = Some(patience);
+    }
+
+    /// Connections that were cut for that so far.
+    pub fn idle_cuts(&self) -> usize {
+        self.state.lock().unwrap().cut
+    }
+
+    /// From now on, connections stay open for so long after their answer, with nothing more coming.
+    pub fn hold(&self, time: Duration) {
+        self.state.lock().unwrap().hold = Some(time);
+    }
+
+    /// From now on, requests of that kind wait before they reach the store until `open` is not 0.
+    pub fn gate(&self, open: Arc<AtomicUsize>, which: fn(&Seen) -> bool) {
+        self.state.lock().unwrap().gate = Some(Gate { open, which });
     }
 
     /// Waits until the body of the next upload to `target` has ended, and with it what the store heard.
@@ -188,6 +234,13 @@ async fn pass(mut client: TcpStream, store: SocketAddr, spy: &Spy) -> Option<()>
         state.seen.len() - 1
     };
 
+    let gate = { state.lock().unwrap().gate.clone() };
+    if let Some(gate) = gate.filter(|gate| (gate.which)(&seen)) {
+        while gate.open.load(Ordering::Acquire) == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     let mut upstream = TcpStream::connect(store).await.ok()?;
     upstream.set_nodelay(true).ok()?;
     let unended = text.strip_suffix("\r\n").unwrap();
@@ -230,6 +283,27 @@ async fn pass(mut client: TcpStream, store: SocketAddr, spy: &Spy) -> Option<()>
         Some(lie) => lie(&seen, reply),
         None => reply.encode(),
     };
-    client.write_all(&answer).await.ok()?;
+    let (patience, hold) = {
+        let state = state.lock().unwrap();
+        (state.patience, state.hold)
+    };
+    let Some(patience) = patience else {
+        client.write_all(&answer).await.ok()?;
+        if let Some(time) = hold {
+            tokio::time::sleep(time).await;
+        }
+        return client.shutdown().await.ok();
+    };
+    let mut rest = &answer[..];
+    while !rest.is_empty() {
+        match tokio::time::timeout(patience, client.write(rest)).await {
+            Ok(written) => rest = &rest[written.ok()?..],
+            Err(_) => {
+                state.lock().unwrap().cut += 1;
+                // Dropped with a reset, which loses what is still on its way.
+                return client.set_zero_linger().ok();
+            }
+        }
+    }
     client.shutdown().await.ok()
 }
