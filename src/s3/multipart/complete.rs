@@ -503,9 +503,8 @@ impl Completion<'_> {
         shared: &[u8; 32],
     ) -> Result<(StreamHeader, BoxBody), Error> {
         let key = self.staging.part_key(part.entry.number);
-        let request = self
-            .staging
-            .target(&key)
+        let target = self.staging.target(&key);
+        let request = target
             .request(Method::GET)
             .header("if-match", &quoted(&part.store_etag));
         let answer = match self.staging.store.send("GetHeldPart", request).await {
@@ -527,7 +526,7 @@ impl Completion<'_> {
         if object::content_length(headers)? != part.stored_len()? {
             return Err(Integrity::Length.into());
         }
-        let mut body = self.staging.store.stream(answer);
+        let mut body = target.stream(answer, 0..part.stored_len()?);
         const HEAD: usize = PREAMBLE_LEN + STREAM_HEADER_LEN;
         let mut start = bytes::BytesMut::new();
         while start.len() < HEAD {

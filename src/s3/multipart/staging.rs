@@ -101,7 +101,7 @@ impl Staging {
         if !(object::MIN_STORED..=MAX_WHOLE).contains(&stored_len) {
             return Err(Integrity::Length.into());
         }
-        let bytes = object::read_exactly(&self.store, answer, stored_len).await?;
+        let bytes = object::read_exactly(&target, answer, 0..stored_len).await?;
         let found = service.describe_whole(&target, headers, &bytes).await?;
         let Content::Sealed(sealed) = &found.content else {
             return Err(Integrity::Plaintext.into());
