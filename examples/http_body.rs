@@ -19,14 +19,14 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use sealgate::aead::{
-    Dek, Engine, Etag, FOOTER_LEN, Footer, ObjectId, Opener, SegmentSize, StreamHeader,
+    Dek, Engine, Etag, FOOTER_LEN, Footer, ObjectId, Role, SegmentSize, StreamHeader,
 };
 use sealgate::gateway::entropy;
 use sealgate::protocol::checksum::{Expected, Hashes};
 use sealgate::protocol::range::RangeSpec;
 use sealgate::pump::{
-    BodyError, BoxBody, FooterSource, OpenBody, Part, Plan, SealBody, Sealing, Verification,
-    VerifyBody,
+    Begin, BodyError, BoxBody, End, FooterSource, OpenBody, Plan, SealBody, Sealing, Stream,
+    Verification, VerifyBody,
 };
 use tokio::net::{TcpListener, TcpStream};
 
@@ -142,33 +142,33 @@ async fn download(
     let tail: [u8; FOOTER_LEN] = (&*tail.collect().await?.to_bytes()).try_into()?;
     let footer = Footer::open(engine, &secrets.dek, &secrets.object_id, &tail)?;
     let layout = footer.layout(stored_len)?;
-    let core = footer.core(&secrets.dek, secrets.object_id).encode();
-    let opener = Opener::new(
-        engine,
-        &secrets.dek,
-        &footer.header,
-        footer.segment_size,
-        &core,
-    )?;
 
     // All of it is read from end to end, which checks the preamble too; a part only by its segments.
-    let (part, range) = if wanted == (0..layout.plaintext_len()) {
-        (Part::Whole, 0..stored_len)
+    let (begin, end, range) = if wanted == (0..layout.plaintext_len()) {
+        let (table, footer) = (None, tail);
+        let end = End::Object { table, footer };
+        (Begin::Preamble, end, 0..stored_len)
     } else {
         let segments = layout.segments_of(wanted.clone());
         let (first, last) = (segments.start, segments.end - 1);
-        (
-            Part::Segments { first, last },
-            layout.stored_range(segments),
-        )
+        let range = layout.stored_range(segments);
+        (Begin::Segment(first), End::Segment(last), range)
+    };
+    let stream = Stream {
+        role: Role::Single,
+        plaintext_len: footer.plaintext_len,
+        declared: footer.core_plaintext_len.is_some(),
+        header: Some(footer.header),
     };
     let plan = Plan {
-        opener,
-        layout,
-        part,
-        header: footer.header,
+        engine,
+        dek: secrets.dek.clone(),
+        object_id: secrets.object_id,
+        segment_size: footer.segment_size,
+        streams: vec![stream],
+        begin,
+        end,
         preamble_digest: footer.preamble_digest,
-        footer: tail,
         start: wanted.start,
         len: wanted.end - wanted.start,
     };

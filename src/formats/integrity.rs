@@ -29,6 +29,9 @@ pub enum Integrity {
     /// The footer does not open or contradicts metadata or length.
     #[error("footer does not verify")]
     Footer,
+    /// The part table does not verify, or contradicts the footer.
+    #[error("part table does not verify")]
+    PartTable,
     /// The stored length is not that of an object with this plaintext length.
     #[error("stored length does not fit")]
     Length,
@@ -57,6 +60,7 @@ impl Integrity {
             Self::NoKey => "no_key",
             Self::BoundHeaders => "bound_headers",
             Self::Footer => "footer",
+            Self::PartTable => "part_table",
             Self::Length => "length",
             Self::Preamble => "preamble",
             Self::Segment => "segment",
@@ -72,6 +76,7 @@ impl From<OpenFailure> for Integrity {
             OpenFailure::Preamble => Self::Preamble,
             OpenFailure::Segment(_) => Self::Segment,
             OpenFailure::Truncated => Self::Truncated,
+            OpenFailure::Table => Self::PartTable,
             OpenFailure::Footer => Self::Footer,
             OpenFailure::Trailing => Self::Trailing,
         }

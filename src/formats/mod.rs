@@ -2,7 +2,9 @@
 
 mod integrity;
 pub mod offline;
+mod parts;
 pub mod receipt;
 pub mod v1;
 
 pub use integrity::Integrity;
+pub use parts::{Place, SumsError, Table, longest_table, verify_sums};

@@ -19,7 +19,7 @@ use http_body_util::combinators;
 use thiserror::Error;
 
 pub use limit::{Capture, Failure, Followed, IdleLimit, OnEnd, Prefixed};
-pub use open::{OpenBody, Part, Plan};
+pub use open::{Begin, End, OpenBody, Plan, Stream};
 pub use seal::{FooterSource, SealBody, Sealing};
 pub use smithy::seal_byte_stream;
 pub use verify::{Finished, Verification, VerifyBody, VerifyError};
@@ -60,7 +60,7 @@ pub enum BodyError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum OpenFailure {
-    /// The first 552 bytes are not those that the footer vouches for.
+    /// The first 552 bytes, of the object or of a part, are not those that footer and table vouch for.
     #[error("preamble does not verify")]
     Preamble,
     /// A segment's tag did not verify.
@@ -69,6 +69,9 @@ pub enum OpenFailure {
     /// The stream ended before its last segment.
     #[error("body is shorter than promised")]
     Truncated,
+    /// The part table is not the one that was verified before.
+    #[error("part table does not verify")]
+    Table,
     /// The end of the object is not the footer that was verified before.
     #[error("footer does not verify")]
     Footer,

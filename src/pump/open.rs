@@ -1,5 +1,5 @@
 //! Opens a stored body on its way to the client, segment by segment. A byte leaves only after the
-//! tag of its segment has verified; the last segment leaves only after the end of the object has.
+//! tag of its segment has verified; the last one leaves only after the end of the object has.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -12,49 +12,102 @@ use subtle::ConstantTimeEq;
 
 use super::{BodyError, OpenFailure};
 use crate::aead::{
-    FOOTER_LEN, Layout, Opener, PREAMBLE_LEN, STREAM_HEADER_LEN, StreamHeader, TAG_LEN,
+    CORE_LEN, Core, Dek, Engine, FOOTER_LEN, Layout, ObjectId, Opener, PREAMBLE_LEN, PartEntry,
+    Role, STREAM_HEADER_LEN, SegmentSize, StreamHeader, TAG_LEN,
 };
 
-/// Which stored bytes the inner body carries.
+/// One stream of the object, as footer or part table describe it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
-    /// All of the object: preamble, stream, footer.
-    Whole,
-    /// Segments `first ..= last` only.
-    Segments {
-        /// Index of the first segment.
-        first: u64,
-        /// Index of the last segment.
-        last: u64,
-    },
+pub struct Stream {
+    /// What it is in the object.
+    pub role: Role,
+    /// Its plaintext bytes.
+    pub plaintext_len: u64,
+    /// Whether its core names that length. That of a part always does.
+    pub declared: bool,
+    /// Its salt and nonce prefix; of a part that is not pinned, they are taken from the body.
+    pub header: Option<StreamHeader>,
 }
 
-/// What is to be opened, and what it is checked against. All of it comes from a verified footer.
+impl From<&PartEntry> for Stream {
+    fn from(entry: &PartEntry) -> Self {
+        Self {
+            role: Role::Part(entry.number),
+            plaintext_len: entry.plaintext_len,
+            declared: true,
+            header: entry.header,
+        }
+    }
+}
+
+/// With which stored byte the inner body begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begin {
+    /// The first stream's preamble.
+    Preamble,
+    /// This segment of the first stream, whose header is known.
+    Segment(u64),
+}
+
+/// With what the inner body ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The end of the object.
+    Object {
+        /// Length and SHA-256 of the part table, where the object has one.
+        table: Option<(u32, [u8; 32])>,
+        /// The footer.
+        footer: [u8; FOOTER_LEN],
+    },
+    /// This segment of the last stream.
+    Segment(u64),
+}
+
+/// What is to be opened, and what it is checked against. All of it comes from a verified footer, and
+/// a part table that belongs to it.
 pub struct Plan {
-    /// Opens segments.
-    pub opener: Opener,
-    /// Lengths of the object.
-    pub layout: Layout,
-    /// Which stored bytes come.
-    pub part: Part,
-    /// Salt and nonce prefix that the stream must carry.
-    pub header: StreamHeader,
-    /// SHA-256 that the preamble must have.
+    /// Cipher implementation.
+    pub engine: Engine,
+    /// The object's key.
+    pub dek: Dek,
+    /// Identity of the object.
+    pub object_id: ObjectId,
+    /// Stored bytes of a full segment.
+    pub segment_size: SegmentSize,
+    /// What comes, in order: at least one stream.
+    pub streams: Vec<Stream>,
+    /// Where the first of them begins.
+    pub begin: Begin,
+    /// Where the last of them ends.
+    pub end: End,
+    /// SHA-256 of the preamble; of an object in parts, of what all preambles share.
     pub preamble_digest: [u8; 32],
-    /// The footer that the object must end with.
-    pub footer: [u8; FOOTER_LEN],
-    /// Plaintext offset of the first byte to release.
+    /// Offset of the first byte to release, in the plaintext of the first stream.
     pub start: u64,
     /// Plaintext bytes to release.
     pub len: u64,
 }
 
 enum State {
+    /// Before the first byte.
+    Begin,
+    /// Preamble and stream header.
     Head,
     Segment(u64),
+    /// So many bytes of the table are still to come.
+    Table(usize),
     Tail,
     End,
     Done,
+}
+
+/// The stream that is being opened.
+struct Current {
+    stream: Stream,
+    layout: Layout,
+    core: [u8; CORE_LEN],
+    /// None until its header is known.
+    opener: Option<Opener>,
 }
 
 pin_project! {
@@ -62,71 +115,301 @@ pin_project! {
     pub struct OpenBody<B> {
         #[pin]
         inner: B,
-        plan: Plan,
-        state: State,
-        // Stored bytes of the unit (head, segment, tail) that is being gathered.
-        unit: BytesMut,
-        pending: Bytes,
-        // Last segment, opened, waiting for the tail to verify.
-        held: Option<Bytes>,
-        released: u64,
+        opening: Opening,
     }
 }
 
 impl<B> OpenBody<B> {
-    /// Wraps the stored body that carries `plan.part`.
+    /// Wraps the stored body that the plan describes.
     pub fn new(inner: B, plan: Plan) -> Self {
-        let state = match plan.part {
-            Part::Whole => State::Head,
-            Part::Segments { first, .. } => State::Segment(first),
-        };
-        Self {
-            inner,
-            plan,
-            state,
+        let opening = Opening {
+            at: 0,
+            current: None,
+            state: State::Begin,
             unit: BytesMut::new(),
             pending: Bytes::new(),
+            table: Sha256::new(),
+            skip: 0,
             held: None,
             released: 0,
+            plan,
+        };
+        Self { inner, opening }
+    }
+}
+
+/// Takes stored bytes, gives plaintext.
+struct Opening {
+    plan: Plan,
+    /// Index of the stream that is being opened.
+    at: usize,
+    current: Option<Current>,
+    state: State,
+    /// Stored bytes of the unit (head, segment, tail) that is being gathered.
+    unit: BytesMut,
+    /// Stored bytes that no unit has taken yet.
+    pending: Bytes,
+    table: Sha256,
+    /// Plaintext to pass over before the first byte that is released.
+    skip: u64,
+    /// What completes the plaintext, opened, waiting for the end to verify.
+    held: Option<Bytes>,
+    released: u64,
+}
+
+impl Plan {
+    /// Prepares for a stream.
+    fn current(&self, at: usize) -> Result<Current, OpenFailure> {
+        let stream = *self.streams.get(at).ok_or(OpenFailure::Truncated)?;
+        let layout = Layout::from_plaintext_len(self.segment_size, stream.plaintext_len)
+            .map_err(|_| OpenFailure::Preamble)?;
+        let declared = stream.declared.then_some(stream.plaintext_len);
+        let core = Core {
+            role: stream.role,
+            ..Core::single(&self.dek, self.object_id, self.segment_size, declared)
+        };
+        let mut current = Current {
+            stream,
+            layout,
+            core: core.encode(),
+            opener: None,
+        };
+        if let Some(header) = stream.header {
+            current.open_with(self, &header)?;
+        }
+        Ok(current)
+    }
+
+    /// The last segment of a stream that is read.
+    fn last_segment(&self, at: usize, layout: &Layout) -> u64 {
+        match self.end {
+            End::Segment(last) if at + 1 == self.streams.len() => last,
+            _ => layout.segments() - 1,
         }
     }
 }
 
-impl Plan {
-    fn last_segment(&self) -> u64 {
-        match self.part {
-            Part::Whole => self.layout.segments() - 1,
-            Part::Segments { last, .. } => last,
+impl Current {
+    fn open_with(&mut self, plan: &Plan, header: &StreamHeader) -> Result<(), OpenFailure> {
+        let opener = Opener::new(
+            plan.engine,
+            &plan.dek,
+            header,
+            plan.segment_size,
+            &self.core,
+        );
+        self.opener = Some(opener.map_err(|_| OpenFailure::Preamble)?);
+        Ok(())
+    }
+
+    /// Checks preamble and stream header. Whatever is not compared here is authenticated by the first
+    /// segment: the salt of a part that is not pinned.
+    fn check_head(&mut self, plan: &Plan, head: &[u8]) -> Result<(), OpenFailure> {
+        let (Some(preamble), Some(header)) = (
+            head.first_chunk::<PREAMBLE_LEN>(),
+            head.last_chunk::<STREAM_HEADER_LEN>(),
+        ) else {
+            return Err(OpenFailure::Truncated);
+        };
+        let digested = match self.stream.role {
+            Role::Part(_) => &preamble[CORE_LEN..],
+            _ => &preamble[..],
+        };
+        let digest: [u8; 32] = Sha256::digest(digested).into();
+        let same = digest.ct_eq(&plan.preamble_digest) & preamble[..CORE_LEN].ct_eq(&self.core);
+        if !bool::from(same) {
+            return Err(OpenFailure::Preamble);
+        }
+        match self.stream.header {
+            Some(pinned) if bool::from(header.ct_eq(&pinned.encode())) => Ok(()),
+            Some(_) => Err(OpenFailure::Preamble),
+            None => {
+                let header = StreamHeader::decode(header).map_err(|_| OpenFailure::Preamble)?;
+                self.open_with(plan, &header)
+            }
         }
     }
 
-    fn unit_len(&self, state: &State) -> usize {
-        match state {
+    fn open(&self, index: u64, unit: &mut BytesMut) -> Result<(), OpenFailure> {
+        let opener = self.opener.as_ref().ok_or(OpenFailure::Preamble)?;
+        let last = self.layout.is_last(index);
+        let len = opener
+            .open_in_place(index, last, unit)
+            .map_err(|error| OpenFailure::of(index, error))?;
+        unit.truncate(len);
+        Ok(())
+    }
+}
+
+/// What a step of the machine came to.
+enum Step {
+    /// Go on.
+    Next,
+    /// These bytes are the client's.
+    Release(Bytes),
+}
+
+impl Opening {
+    /// Stored bytes that the state waits for.
+    fn unit_len(&self) -> usize {
+        match &self.state {
             State::Head => PREAMBLE_LEN + STREAM_HEADER_LEN,
-            State::Segment(index) => self.layout.segment_plaintext_len(*index) + TAG_LEN,
+            State::Segment(index) => self.current.as_ref().map_or(0, |current| {
+                current.layout.segment_plaintext_len(*index) + TAG_LEN
+            }),
             State::Tail => FOOTER_LEN,
-            State::End | State::Done => 0,
+            State::Begin | State::Table(_) | State::End | State::Done => 0,
         }
     }
 
-    fn check_head(&self, head: &[u8]) -> Result<(), OpenFailure> {
-        let (preamble, header) = head.split_at(PREAMBLE_LEN);
-        let digest: [u8; 32] = Sha256::digest(preamble).into();
-        let same = digest.ct_eq(&self.preamble_digest) & header.ct_eq(&self.header.encode()[..]);
-        if bool::from(same) {
-            Ok(())
+    /// Takes one complete unit.
+    fn step(&mut self, mut unit: BytesMut) -> Result<Step, OpenFailure> {
+        match self.state {
+            State::Begin => {
+                let current = self.plan.current(0)?;
+                self.state = match self.plan.begin {
+                    Begin::Preamble => State::Head,
+                    Begin::Segment(first) => State::Segment(first),
+                };
+                let begins = match self.plan.begin {
+                    Begin::Preamble => 0,
+                    Begin::Segment(first) => current.layout.plaintext_start(first),
+                };
+                self.skip = self.plan.start.saturating_sub(begins);
+                self.current = Some(current);
+            }
+            State::Head => {
+                let current = self.current.as_mut().ok_or(OpenFailure::Preamble)?;
+                current.check_head(&self.plan, &unit)?;
+                self.state = State::Segment(0);
+            }
+            State::Segment(index) => {
+                let current = self.current.as_ref().ok_or(OpenFailure::Preamble)?;
+                current.open(index, &mut unit)?;
+                let last = self.plan.last_segment(self.at, &current.layout);
+                if index < last {
+                    self.state = State::Segment(index + 1);
+                } else if self.at + 1 < self.plan.streams.len() {
+                    self.at += 1;
+                    self.current = Some(self.plan.current(self.at)?);
+                    self.state = State::Head;
+                } else {
+                    self.state = match self.plan.end {
+                        End::Object { table, .. } => match table {
+                            Some((len, _)) => State::Table(len as usize),
+                            None => State::Tail,
+                        },
+                        End::Segment(_) => State::End,
+                    };
+                }
+                return Ok(self.wanted(unit.freeze()));
+            }
+            State::Tail => {
+                let End::Object { footer, .. } = &self.plan.end else {
+                    return Err(OpenFailure::Footer);
+                };
+                if !bool::from(unit[..].ct_eq(&footer[..])) {
+                    return Err(OpenFailure::Footer);
+                }
+                self.state = State::End;
+            }
+            State::Table(_) | State::End | State::Done => {}
+        }
+        Ok(Step::Next)
+    }
+
+    /// What of a segment was asked for. The bytes that complete it wait for the end.
+    fn wanted(&mut self, mut plaintext: Bytes) -> Step {
+        let skipped = (self.skip).min(plaintext.len() as u64);
+        self.skip -= skipped;
+        plaintext.advance(skipped as usize);
+        let missing = self.plan.len - self.released;
+        if plaintext.len() as u64 >= missing {
+            plaintext.truncate(missing as usize);
+            if !plaintext.is_empty() {
+                self.held = Some(plaintext);
+                self.released = self.plan.len;
+            }
+            return Step::Next;
+        }
+        self.released += plaintext.len() as u64;
+        if plaintext.is_empty() {
+            Step::Next
         } else {
-            Err(OpenFailure::Preamble)
+            Step::Release(plaintext)
         }
     }
 
-    /// The part of segment `index` that was asked for.
-    fn wanted(&self, index: u64, plaintext: Bytes) -> Bytes {
-        let begin = self.layout.plaintext_start(index);
-        let end = begin + plaintext.len() as u64;
-        let from = self.start.max(begin).min(end);
-        let to = (self.start + self.len).min(end).max(from);
-        plaintext.slice((from - begin) as usize..(to - begin) as usize)
+    fn fail(&mut self, error: BodyError) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.state = State::Done;
+        self.held = None;
+        self.pending.clear();
+        Poll::Ready(Some(Err(error)))
+    }
+
+    /// Plaintext for the client, or the end, from the bytes at hand; none where more are needed.
+    fn advance(&mut self) -> Option<Poll<Option<Result<Frame<Bytes>, BodyError>>>> {
+        loop {
+            let stepped = match self.state {
+                State::Done => {
+                    return Some(Poll::Ready(self.held.take().map(Frame::data).map(Ok)));
+                }
+                // Anything more than was promised is a lie about the object: the store's body has
+                // to end here before the last bytes leave.
+                State::End if self.pending.is_empty() => return None,
+                State::End => Err(OpenFailure::Trailing),
+                State::Table(left) if self.pending.is_empty() && left > 0 => return None,
+                State::Table(left) => self.digest_table(left).map(|()| Step::Next),
+                _ => {
+                    let need = self.unit_len();
+                    if !self.gather(need) {
+                        return None;
+                    }
+                    let unit = self.unit.split();
+                    self.step(unit)
+                }
+            };
+            match stepped {
+                Ok(Step::Next) => {}
+                Ok(Step::Release(bytes)) => return Some(Poll::Ready(Some(Ok(Frame::data(bytes))))),
+                Err(error) => return Some(self.fail(error.into())),
+            }
+        }
+    }
+
+    /// Moves bytes into the unit; whether it is complete.
+    fn gather(&mut self, need: usize) -> bool {
+        if self.unit.len() < need && !self.pending.is_empty() {
+            if self.unit.is_empty() {
+                self.unit.reserve(need);
+            }
+            let n = (need - self.unit.len()).min(self.pending.len());
+            self.unit.extend_from_slice(&self.pending[..n]);
+            self.pending.advance(n);
+        }
+        self.unit.len() >= need
+    }
+
+    /// Compares the table's bytes with those that were opened before, as they come.
+    fn digest_table(&mut self, left: usize) -> Result<(), OpenFailure> {
+        let n = left.min(self.pending.len());
+        self.table.update(&self.pending[..n]);
+        self.pending.advance(n);
+        if n < left {
+            self.state = State::Table(left - n);
+            return Ok(());
+        }
+        let digest: [u8; 32] = self.table.finalize_reset().into();
+        match &self.plan.end {
+            End::Object {
+                table: Some((_, expected)),
+                ..
+            } if bool::from(digest.ct_eq(expected)) => {
+                self.state = State::Tail;
+                Ok(())
+            }
+            _ => Err(OpenFailure::Table),
+        }
     }
 }
 
@@ -142,131 +425,27 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let mut this = self.project();
+        let opening = this.opening;
         loop {
-            match this.state {
-                // Anything more than was promised is a lie about the object: the store's body has
-                // to end here before the last segment leaves.
-                State::End => {
-                    if this.pending.is_empty() {
-                        match ready!(this.inner.as_mut().poll_frame(cx)) {
-                            Some(Ok(frame)) => {
-                                *this.pending = frame.into_data().unwrap_or_default()
-                            }
-                            Some(Err(error)) => {
-                                *this.state = State::Done;
-                                *this.held = None;
-                                return Poll::Ready(Some(Err(error)));
-                            }
-                            None => *this.state = State::Done,
-                        }
-                    } else {
-                        this.pending.clear();
-                        *this.state = State::Done;
-                        *this.held = None;
-                        return Poll::Ready(Some(Err(OpenFailure::Trailing.into())));
-                    }
-                    continue;
-                }
-                State::Done => {
-                    return Poll::Ready(this.held.take().map(|held| {
-                        *this.released += held.len() as u64;
-                        Ok(Frame::data(held))
-                    }));
-                }
-                _ => {}
+            if let Some(polled) = opening.advance() {
+                return polled;
             }
-            let need = this.plan.unit_len(this.state);
-            // Gather one unit.
-            if this.unit.len() < need && !this.pending.is_empty() {
-                if this.unit.is_empty() {
-                    this.unit.reserve(need);
-                }
-                let n = (need - this.unit.len()).min(this.pending.len());
-                this.unit.extend_from_slice(&this.pending[..n]);
-                this.pending.advance(n);
-            }
-            if this.unit.len() < need {
-                match ready!(this.inner.as_mut().poll_frame(cx)) {
-                    Some(Ok(frame)) => {
-                        if let Ok(data) = frame.into_data() {
-                            *this.pending = data;
-                        }
-                    }
-                    Some(Err(error)) => {
-                        *this.state = State::Done;
-                        *this.held = None;
-                        return Poll::Ready(Some(Err(error)));
-                    }
-                    None => {
-                        *this.state = State::Done;
-                        *this.held = None;
-                        return Poll::Ready(Some(Err(OpenFailure::Truncated.into())));
-                    }
-                }
-                continue;
-            }
-            let unit = this.unit.split();
-            match *this.state {
-                State::Head => {
-                    if let Err(error) = this.plan.check_head(&unit) {
-                        *this.state = State::Done;
-                        return Poll::Ready(Some(Err(error.into())));
-                    }
-                    *this.state = State::Segment(0);
-                }
-                State::Segment(index) => {
-                    let mut unit = unit;
-                    let last_of_stream = index + 1 == this.plan.layout.segments();
-                    let opened =
-                        match this
-                            .plan
-                            .opener
-                            .open_in_place(index, last_of_stream, &mut unit)
-                        {
-                            Ok(len) => {
-                                unit.truncate(len);
-                                unit.freeze()
-                            }
-                            Err(error) => {
-                                *this.state = State::Done;
-                                return Poll::Ready(Some(
-                                    Err(OpenFailure::of(index, error).into()),
-                                ));
-                            }
-                        };
-                    let wanted = this.plan.wanted(index, opened);
-                    if index == this.plan.last_segment() {
-                        *this.state = match this.plan.part {
-                            Part::Whole => State::Tail,
-                            Part::Segments { .. } => State::End,
-                        };
-                        *this.held = Some(wanted).filter(|bytes| !bytes.is_empty());
-                    } else {
-                        *this.state = State::Segment(index + 1);
-                        if !wanted.is_empty() {
-                            *this.released += wanted.len() as u64;
-                            return Poll::Ready(Some(Ok(Frame::data(wanted))));
-                        }
-                    }
-                }
-                State::Tail => {
-                    *this.state = State::End;
-                    if !bool::from(unit[..].ct_eq(&this.plan.footer[..])) {
-                        *this.state = State::Done;
-                        *this.held = None;
-                        return Poll::Ready(Some(Err(OpenFailure::Footer.into())));
-                    }
-                }
-                State::End | State::Done => {}
+            match ready!(this.inner.as_mut().poll_frame(cx)) {
+                Some(Ok(frame)) => opening.pending = frame.into_data().unwrap_or_default(),
+                Some(Err(error)) => return opening.fail(error),
+                None if matches!(opening.state, State::End) => opening.state = State::Done,
+                None => return opening.fail(OpenFailure::Truncated.into()),
             }
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self.state, State::Done) && self.held.is_none()
+        matches!(self.opening.state, State::Done) && self.opening.held.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.plan.len - self.released.min(self.plan.len))
+        let opening = &self.opening;
+        let held = opening.held.as_ref().map_or(0, |held| held.len() as u64);
+        SizeHint::with_exact(opening.plan.len - opening.released.min(opening.plan.len) + held)
     }
 }

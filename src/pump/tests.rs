@@ -9,8 +9,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::aead::{
-    Core, Dek, Engine, Etag, FOOTER_LEN, Footer, Layout, ObjectId, Opener, SegmentSize,
-    StreamHeader,
+    Dek, Engine, Etag, FOOTER_LEN, Footer, Layout, ObjectId, Role, SegmentSize, StreamHeader,
 };
 
 const SEGMENT: u32 = 4096;
@@ -68,28 +67,37 @@ fn seal(declared: u64, body: BoxBody) -> Result<Vec<u8>, BodyError> {
     Ok(sealed)
 }
 
-fn plan(stored: &[u8], part: Part, start: u64, len: u64) -> Plan {
+fn plan(stored: &[u8], begin: Begin, last: Option<u64>, start: u64, len: u64) -> Plan {
     let footer_bytes: [u8; FOOTER_LEN] = stored[stored.len() - FOOTER_LEN..].try_into().unwrap();
-    let id = ObjectId([5; 16]);
-    let footer = Footer::open(Engine::default(), &dek(), &id, &footer_bytes).unwrap();
-    let core: Core = footer.core(&dek(), id);
-    let opener = Opener::new(
-        Engine::default(),
-        &dek(),
-        &footer.header,
-        footer.segment_size,
-        &core.encode(),
-    );
+    let object_id = ObjectId([5; 16]);
+    let footer = Footer::open(Engine::default(), &dek(), &object_id, &footer_bytes).unwrap();
     Plan {
-        opener: opener.unwrap(),
-        layout: footer.layout(stored.len() as u64).unwrap(),
-        part,
-        header: footer.header,
+        engine: Engine::default(),
+        dek: dek(),
+        object_id,
+        segment_size: footer.segment_size,
+        streams: vec![Stream {
+            role: Role::Single,
+            plaintext_len: footer.plaintext_len,
+            declared: footer.core_plaintext_len.is_some(),
+            header: Some(footer.header),
+        }],
+        begin,
+        end: match last {
+            Some(last) => End::Segment(last),
+            None => End::Object {
+                table: None,
+                footer: footer_bytes,
+            },
+        },
         preamble_digest: footer.preamble_digest,
-        footer: footer_bytes,
         start,
         len,
     }
+}
+
+fn whole(stored: &[u8], len: u64) -> Plan {
+    plan(stored, Begin::Preamble, None, 0, len)
 }
 
 /// What comes out before the end or the first error.
@@ -130,7 +138,7 @@ proptest! {
         let plain = content(length);
         let sealed = seal(length as u64, pieces(plain.clone(), &a)).unwrap();
         prop_assert_eq!(&sealed, &seal(length as u64, pieces(plain.clone(), &[usize::MAX])).unwrap());
-        let whole = plan(&sealed, Part::Whole, 0, length as u64);
+        let whole = whole(&sealed, length as u64);
         let (opened, error) = open(pieces(sealed, &b), whole);
         prop_assert!(error.is_none(), "{:?}", error);
         prop_assert_eq!(opened, plain);
@@ -145,9 +153,8 @@ proptest! {
         let layout = Layout::from_plaintext_len(SegmentSize::new(SEGMENT).unwrap(), length as u64).unwrap();
         let segments = layout.segments_of(from as u64..to as u64);
         let stored = layout.stored_range(segments.clone());
-        let part = Part::Segments { first: segments.start, last: segments.end - 1 };
         let fetched = sealed[stored.start as usize..stored.end as usize].to_vec();
-        let plan = plan(&sealed, part, from as u64, (to - from) as u64);
+        let plan = plan(&sealed, Begin::Segment(segments.start), Some(segments.end - 1), from as u64, (to - from) as u64);
         let (opened, error) = open(pieces(fetched, &cut), plan);
         prop_assert!(error.is_none(), "{:?}", error);
         prop_assert_eq!(&opened[..], &plain[from..to]);
@@ -162,7 +169,7 @@ proptest! {
     ) {
         let plain = content(length);
         let sealed = seal(length as u64, pieces(plain.clone(), &[5000])).unwrap();
-        let whole = plan(&sealed, Part::Whole, 0, length as u64);
+        let whole = whole(&sealed, length as u64);
         let mut bad = sealed;
         let at = at.index(bad.len());
         bad[at] ^= 1 << bit;
@@ -176,12 +183,12 @@ proptest! {
         let plain = content(length);
         let sealed = seal(length as u64, pieces(plain.clone(), &[5000])).unwrap();
         let shorter = sealed[..to.index(sealed.len())].to_vec();
-        let (opened, error) = open(pieces(shorter, &cut), plan(&sealed, Part::Whole, 0, length as u64));
+        let (opened, error) = open(pieces(shorter, &cut), whole(&sealed, length as u64));
         prop_assert!(matches!(error, Some(BodyError::Integrity(OpenFailure::Truncated))), "{:?}", error);
         prop_assert!(plain.starts_with(&opened) && (opened.len() < length || length == 0));
         let mut longer = sealed.clone();
         longer.push(0);
-        let (opened, error) = open(pieces(longer, &cut), plan(&sealed, Part::Whole, 0, length as u64));
+        let (opened, error) = open(pieces(longer, &cut), whole(&sealed, length as u64));
         prop_assert!(matches!(error, Some(BodyError::Integrity(OpenFailure::Trailing))), "{:?}", error);
         prop_assert!(plain.starts_with(&opened) && (opened.len() < length || length == 0));
     }

@@ -21,7 +21,7 @@ use crate::protocol::conditions::{Conditions, Outcome};
 use crate::protocol::date;
 use crate::protocol::uri::CopySource;
 use crate::pump::{Verification, VerifyBody};
-use crate::store::{Request, StoreError};
+use crate::store::Request;
 
 /// How often a source that changes while it is copied is followed.
 const ATTEMPTS: usize = 4;
@@ -123,10 +123,6 @@ async fn attempt(
     let settings = (service.settings)(&call.endpoint.bucket);
     match &found.content {
         Content::Sealed(sealed) => {
-            let early_md5 = match sealed.footer.etag {
-                Etag::Md5(md5) if settings.etag == EtagMode::Md5 => Some(md5),
-                _ => None,
-            };
             let copy = Rebind {
                 service,
                 call,
@@ -135,8 +131,7 @@ async fn attempt(
                 found: &found,
                 guard,
             };
-            copy.by_store(&sealed.opened, early_md5, headers, content, to_itself)
-                .await
+            copy.by_store(sealed, headers, content, to_itself).await
         }
         Content::Plain => {
             by_stream(
@@ -144,13 +139,7 @@ async fn attempt(
             )
             .await
         }
-        Content::SealedUnread => Err(StoreError::Status {
-            status: StatusCode::FORBIDDEN,
-            code: "InvalidObjectState".into(),
-            message: String::new(),
-            headers: Box::default(),
-        }
-        .into()),
+        Content::SealedUnread => Err(object::archived()),
     }
 }
 
@@ -167,8 +156,7 @@ impl Rebind<'_> {
     /// Server-side copy with a fresh envelope.
     async fn by_store(
         &self,
-        opened: &v1::Opened,
-        md5: Option<[u8; 16]>,
+        sealed: &v1::Sealed,
         mut headers: HeaderMap,
         content: HeaderMap,
         to_itself: bool,
@@ -182,6 +170,11 @@ impl Rebind<'_> {
             guard,
         } = self;
         let endpoint = &call.endpoint;
+        let opened = &sealed.opened;
+        let md5 = match sealed.footer.etag {
+            Etag::Md5(md5) if settings.etag == EtagMode::Md5 => Some(md5),
+            _ => None,
+        };
         let info = Info {
             plaintext_len: Some(found.len),
             md5,
@@ -253,7 +246,7 @@ impl Rebind<'_> {
             }
             .etag
         } else {
-            object::shown_etag(settings, FactTag::sealed(md5), &copied.etag)
+            object::shown_etag(settings, FactTag::of(&sealed.footer), &copied.etag)
         };
         Ok(Some(answer_with(
             &store_headers,

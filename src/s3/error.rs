@@ -32,6 +32,14 @@ pub enum Error {
     /// The range does not touch the object.
     #[error("range not satisfiable for {0} bytes")]
     InvalidRange(u64),
+    /// No part of the object has this number.
+    #[error("no part {number} among {count}")]
+    InvalidPartNumber {
+        /// The number that was asked for.
+        number: u16,
+        /// Parts of the object.
+        count: u16,
+    },
     /// A PUT without a length.
     #[error("length missing")]
     MissingContentLength,

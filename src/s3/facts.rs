@@ -4,6 +4,7 @@
 
 use quick_cache::sync::Cache;
 
+use crate::aead::{Etag, Footer};
 use crate::telemetry::metrics::{self, CacheEvent};
 
 /// Which bytes at the store.
@@ -33,7 +34,7 @@ pub struct Fact {
 pub enum FactTag {
     /// MD5 of the plaintext, from the footer.
     Md5([u8; 16]),
-    /// MD5 of the parts' MD5s, and how many they are, from the footer.
+    /// MD5 of the parts' MD5s, from the footer, and the number of parts.
     Multipart([u8; 16], u16),
     /// Sealed without one: the store's ETag, marked.
     Opaque,
@@ -42,7 +43,16 @@ pub enum FactTag {
 }
 
 impl FactTag {
-    /// Of a sealed object.
+    /// Of an object with this footer.
+    pub fn of(footer: &Footer) -> Self {
+        match (footer.etag, footer.parts) {
+            (Etag::Md5(md5), _) => Self::Md5(md5),
+            (Etag::Multipart(md5), Some(parts)) => Self::Multipart(md5, parts.count),
+            _ => Self::Opaque,
+        }
+    }
+
+    /// Of a sealed object of one stream.
     pub fn sealed(md5: Option<[u8; 16]>) -> Self {
         md5.map_or(Self::Opaque, Self::Md5)
     }

@@ -1,20 +1,21 @@
 //! GetObject: whole objects and ranges, verified segment by segment.
 
 use bytes::Bytes;
-use http::header::{CONTENT_RANGE, IF_MATCH};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::header::CONTENT_RANGE;
+use http::{HeaderMap, HeaderName, Method, StatusCode};
 use http_body_util::BodyExt;
 
 use super::call::{Call, Response, Service, set};
 use super::object::{self, Content, Found, MIN_STORED, Target, quoted};
+use super::parts::{self, Chosen, LONG_TAIL};
 use super::{Error, meta};
-use crate::aead::{self, FOOTER_LEN, PREAMBLE_LEN, SegmentSize};
+use crate::aead::{self, FOOTER_LEN, PREAMBLE_LEN, PartEntry, PartNumber, SegmentSize};
 use crate::envelope::CONTENT_HEADERS;
 use crate::formats::Integrity;
-use crate::formats::v1::{self, Sealed};
+use crate::formats::v1;
 use crate::protocol::conditions::{self, Conditions, Outcome};
-use crate::protocol::range::{ByteRange, RangeSpec};
-use crate::pump::{self, BoxBody, OpenBody, Part, Plan};
+use crate::protocol::range::RangeSpec;
+use crate::pump::{self, BoxBody, OpenBody};
 use crate::store;
 
 /// Objects up to this stored length are read whole and verified before the answer begins.
@@ -23,6 +24,13 @@ const SMALL: u64 = PREAMBLE_LEN as u64 + SegmentSize::GATEWAY.get() as u64 + FOO
 /// How often an object that changes between two requests is followed. An object that is overwritten without pause
 /// changes in one of two or three, and S3 never refuses to read it.
 const ATTEMPTS: usize = 16;
+
+/// What of an object a client wants that does not want all of it.
+#[derive(Clone, Copy)]
+enum Wanted {
+    Range(RangeSpec),
+    Part(PartNumber),
+}
 
 /// Answers GetObject.
 ///
@@ -37,10 +45,16 @@ pub async fn get(service: &Service, call: Call) -> Result<Response, Error> {
         version: call.version(),
         headers: meta::read_settings(&call.headers),
     };
-    let range = call.header("range").and_then(RangeSpec::parse);
+    let wanted = match parts::part_number(&call)? {
+        Some(number) => Some(Wanted::Part(number)),
+        None => call
+            .header("range")
+            .and_then(RangeSpec::parse)
+            .map(Wanted::Range),
+    };
     for _ in 0..ATTEMPTS {
-        let answer = match range {
-            Some(range) => ranged(service, &call, &target, range).await?,
+        let answer = match wanted {
+            Some(wanted) => partial(service, &call, &target, wanted).await?,
             None => whole(service, &call, &target).await?,
         };
         if let Some(answer) = answer {
@@ -70,35 +84,18 @@ pub fn check_conditions(call: &Call, found: &Found) -> Result<(), Error> {
 /// The headers of an answer that carries (or, for HEAD, describes) the whole object.
 pub fn whole_headers(call: &Call, found: &Found) -> HeaderMap {
     let mut headers = found.response_headers();
-    if call
-        .header("x-amz-checksum-mode")
-        .is_some_and(|mode| mode.eq_ignore_ascii_case("enabled"))
+    if parts::checksum_wanted(call)
         && let Content::Sealed(sealed) = &found.content
     {
-        set_checksum(&mut headers, sealed);
+        parts::set_checksum(&mut headers, sealed);
     }
     overrides(call, &mut headers);
     headers
 }
 
-/// `x-amz-checksum-*` of an object, where its writer gave one.
-pub fn set_checksum(headers: &mut HeaderMap, sealed: &Sealed) {
-    if let Some(checksum) = sealed.checksum() {
-        set(
-            headers,
-            HeaderName::from_static(checksum.algorithm().header()),
-            &checksum.to_base64(),
-        );
-        headers.insert(
-            "x-amz-checksum-type",
-            HeaderValue::from_static("FULL_OBJECT"),
-        );
-    }
-}
-
 /// `response-content-type` and its kin. They are applied here, not at the store: there they would
 /// change headers that are bound.
-fn overrides(call: &Call, headers: &mut HeaderMap) {
+pub fn overrides(call: &Call, headers: &mut HeaderMap) {
     for name in CONTENT_HEADERS {
         if let Some(value) = call.parameter(&format!("response-{name}")) {
             set(headers, HeaderName::from_static(name), value);
@@ -118,24 +115,25 @@ async fn whole(
         .await?;
     let headers = answer.headers().clone();
     let stored_len = object::content_length(&headers)?;
-    if v1::claim(&headers)?.is_none() {
+    let Some(record) = v1::claim(&headers)? else {
         return plain(service, call, target, answer, stored_len)
             .await
             .map(Some);
-    }
+    };
     if stored_len < MIN_STORED {
         return Err(Integrity::Length.into());
     }
     if stored_len <= SMALL {
         let bytes = object::read_exactly(target, answer, 0..stored_len).await?;
-        let tail = bytes.slice(bytes.len() - FOOTER_LEN..);
-        let found = service.describe(target, headers, stored_len, &tail).await?;
+        let found = service
+            .describe(target, headers, stored_len, &bytes)
+            .await?;
         check_conditions(call, &found)?;
         let headers = whole_headers(call, &found);
         let Content::Sealed(sealed) = found.content else {
             return Err(Integrity::Length.into());
         };
-        let plan = plan(service, &sealed, Part::Whole, 0, found.len)?;
+        let plan = sealed.plan(service.engine)?;
         let plaintext = OpenBody::new(pump::full(bytes), plan)
             .collect()
             .await?
@@ -149,29 +147,31 @@ async fn whole(
     }
     // The footer comes side by side with the beginning of the body, which waits in the connection.
     let store_etag = object::store_etag(&headers);
+    let last = parts::tail_len(&record, &headers, stored_len);
     let suffix = target
         .request(Method::GET)
-        .header("range", "bytes=-256")
+        .header("range", &format!("bytes=-{last}"))
         .header("if-match", &quoted(&store_etag));
     let tail = match target.store.send("GetFooter", suffix).await {
         Ok(answer) if object::store_etag(answer.headers()) != store_etag => return Ok(None),
         Ok(answer) if answer.status() != StatusCode::PARTIAL_CONTENT => {
             return Err(store::StoreError::Malformed("suffix range was ignored").into());
         }
-        Ok(answer) => {
-            let footer = stored_len - FOOTER_LEN as u64..stored_len;
-            object::read_exactly(target, answer, footer).await?
-        }
+        Ok(answer) => object::read_exactly(target, answer, stored_len - last..stored_len).await?,
         Err(error) if error.status() == Some(StatusCode::PRECONDITION_FAILED) => return Ok(None),
         Err(error) => return Err(error.into()),
     };
-    let found = service.describe(target, headers, stored_len, &tail).await?;
+    let mut found = service.describe(target, headers, stored_len, &tail).await?;
+    drop(tail);
     check_conditions(call, &found)?;
+    if !parts::read_table(target, &mut found).await? {
+        return Ok(None);
+    }
     let headers = whole_headers(call, &found);
     let Content::Sealed(sealed) = found.content else {
         return Err(Integrity::Length.into());
     };
-    let plan = plan(service, &sealed, Part::Whole, 0, found.len)?;
+    let plan = sealed.plan(service.engine)?;
     let body = first_verified(OpenBody::new(target.stream(answer, 0..stored_len), plan)).await?;
     Ok(Some(Response {
         status: StatusCode::OK,
@@ -182,78 +182,145 @@ async fn whole(
 }
 
 /// A part of the object; `None` where it changed between two requests.
-async fn ranged(
+async fn partial(
     service: &Service,
     call: &Call,
     target: &Target<'_>,
-    range: RangeSpec,
+    wanted: Wanted,
 ) -> Result<Option<Response>, Error> {
-    let found = service.find(target).await?;
+    let mut found = service.find_with(target, LONG_TAIL).await?;
     check_conditions(call, &found)?;
+    let spec = match wanted {
+        Wanted::Range(spec) => spec,
+        Wanted::Part(number) => return part(service, call, target, found, number).await,
+    };
     if call
         .header("if-range")
         .is_some_and(|value| !conditions::if_range_holds(value, found.current()))
     {
         return whole(service, call, target).await;
     }
-    let range = range
+    let range = spec
         .resolve(found.len)
         .map_err(|e| Error::InvalidRange(e.total))?;
     let mut headers = found.response_headers();
     overrides(call, &mut headers);
     set(&mut headers, CONTENT_RANGE, &range.content_range());
-
-    let (stored, part) = match &found.content {
-        Content::Plain => (range.first()..range.last() + 1, None),
-        Content::Sealed(sealed) => {
-            let segments = sealed.layout.segments_of(range.first()..range.last() + 1);
-            let part = Part::Segments {
-                first: segments.start,
-                last: segments.end.saturating_sub(1),
-            };
-            (sealed.layout.stored_range(segments), Some(part))
-        }
-        Content::SealedUnread => return Err(archived()),
-    };
-    let (name, value) = object::range_header(&stored);
-    let mut request = target.request(Method::GET);
-    set(&mut request.headers, name, &value);
-    set(&mut request.headers, IF_MATCH, &quoted(&found.store_etag));
-    let answer = match target.store.send("GetSegments", request).await {
-        Ok(answer) => answer,
-        Err(error) if error.status() == Some(StatusCode::PRECONDITION_FAILED) => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
-    if object::store_etag(answer.headers()) != found.store_etag {
+    let plaintext = range.first()..range.last() + 1;
+    let Some((body, _)) = slice(service, target, &mut found, plaintext).await? else {
         return Ok(None);
-    }
-    if object::content_length(answer.headers())? != stored.end - stored.start
-        || (answer.status() != StatusCode::PARTIAL_CONTENT
-            && stored.end - stored.start != found.stored_len)
-    {
-        return Err(Integrity::Truncated.into());
-    }
-    let raw = target.stream(answer, stored);
-    let body = match (&found.content, part) {
-        (Content::Sealed(sealed), Some(part)) => {
-            first_verified(OpenBody::new(
-                raw,
-                plan(service, sealed, part, range.first(), range.length())?,
-            ))
-            .await?
-        }
-        _ => raw,
     };
-    Ok(Some(partial(headers, body, range)))
-}
-
-fn partial(headers: HeaderMap, body: BoxBody, range: ByteRange) -> Response {
-    Response {
+    Ok(Some(Response {
         status: StatusCode::PARTIAL_CONTENT,
         headers,
         body,
         length: Some(range.length()),
+    }))
+}
+
+/// The part with a number; `None` where the object changed between two requests.
+async fn part(
+    service: &Service,
+    call: &Call,
+    target: &Target<'_>,
+    mut found: Found,
+    number: PartNumber,
+) -> Result<Option<Response>, Error> {
+    let mut chosen = match parts::choose(&found, number)? {
+        Some(chosen) => chosen,
+        None => match choose_by_table(target, &mut found, number).await? {
+            Some(chosen) => chosen,
+            None => return Ok(None),
+        },
+    };
+    let body = loop {
+        if chosen.plaintext.is_empty() {
+            break pump::empty();
+        }
+        let plaintext = chosen.plaintext.clone();
+        let Some((body, first)) = slice(service, target, &mut found, plaintext).await? else {
+            return Ok(None);
+        };
+        match (chosen.count, chosen.entry, first) {
+            // The guess was wrong: the numbers have gaps.
+            (Some(_), None, Some(entry)) if entry.number != number => {
+                chosen = match choose_by_table(target, &mut found, number).await? {
+                    Some(chosen) => chosen,
+                    None => return Ok(None),
+                };
+            }
+            (_, _, first) => {
+                chosen.entry = chosen.entry.or(first);
+                break body;
+            }
+        }
+    };
+    let mut headers = found.response_headers();
+    parts::set_part(call, &mut headers, &found, &chosen);
+    overrides(call, &mut headers);
+    Ok(Some(Response {
+        status: StatusCode::PARTIAL_CONTENT,
+        headers,
+        body,
+        length: Some(chosen.plaintext.end - chosen.plaintext.start),
+    }))
+}
+
+/// Finds a part by the whole table; `None` where the object changed between two requests.
+pub async fn choose_by_table(
+    target: &Target<'_>,
+    found: &mut Found,
+    number: PartNumber,
+) -> Result<Option<Chosen>, Error> {
+    if !parts::read_table(target, found).await? {
+        return Ok(None);
     }
+    parts::choose(found, number)
+}
+
+/// A body of plaintext that is not empty, and the entry of the first part that it comes from; `None` where
+/// the object changed between two requests.
+///
+/// # Errors
+/// [`Error`].
+pub async fn slice(
+    service: &Service,
+    target: &Target<'_>,
+    found: &mut Found,
+    plaintext: std::ops::Range<u64>,
+) -> Result<Option<(BoxBody, Option<PartEntry>)>, Error> {
+    // Where parts differ, only the table tells where they begin.
+    if let Content::Sealed(sealed) = &found.content
+        && sealed.place(plaintext.clone()).is_none()
+        && !parts::read_table(target, found).await?
+    {
+        return Ok(None);
+    }
+    let found = &*found;
+    let sealed = match &found.content {
+        Content::Sealed(sealed) => sealed,
+        Content::SealedUnread => return Err(object::archived()),
+        Content::Plain => {
+            let answer = object::range(target, found, "GetSegments", &plaintext).await?;
+            return Ok(answer.map(|answer| (target.stream(answer, plaintext), None)));
+        }
+    };
+    let place = sealed.place(plaintext).ok_or(Integrity::PartTable)?;
+    let (answer, entries) = futures::future::try_join(
+        object::range(target, found, "GetSegments", &place.stored),
+        parts::entries(target, found, sealed, &place),
+    )
+    .await?;
+    let (Some(answer), Some(entries)) = (answer, entries) else {
+        return Ok(None);
+    };
+    let plan = sealed.plan_range(service.engine, &place, &entries)?;
+    let body = first_verified(OpenBody::new(
+        target.stream(answer, place.stored.clone()),
+        plan,
+    ))
+    .await?;
+    Ok(Some((body, entries.first().copied())))
 }
 
 /// Waits for the first verified bytes, so that an object that fails at once still gets an error answer.
@@ -310,64 +377,4 @@ async fn plain(
         body,
         length: Some(stored_len),
     })
-}
-
-/// How to open a verified object.
-pub fn plan(
-    service: &Service,
-    sealed: &Sealed,
-    part: Part,
-    start: u64,
-    len: u64,
-) -> Result<Plan, Error> {
-    Ok(Plan {
-        opener: sealed.opener(service.engine)?,
-        layout: sealed.layout,
-        part,
-        header: sealed.footer.header,
-        preamble_digest: sealed.footer.preamble_digest,
-        footer: sealed.footer_bytes,
-        start,
-        len,
-    })
-}
-
-fn archived() -> Error {
-    Error::Store(store::StoreError::Status {
-        status: StatusCode::FORBIDDEN,
-        code: "InvalidObjectState".into(),
-        message: String::new(),
-        headers: Box::default(),
-    })
-}
-
-/// A sealed object that has been read whole, as its plaintext.
-///
-/// # Errors
-/// [`Error::Cipher`].
-pub fn open_whole(
-    service: &Service,
-    sealed: &Sealed,
-    stored: BoxBody,
-) -> Result<OpenBody<BoxBody>, Error> {
-    let len = sealed.footer.plaintext_len;
-    Ok(OpenBody::new(
-        stored,
-        plan(service, sealed, Part::Whole, 0, len)?,
-    ))
-}
-
-/// The plaintext of a range of an object that was found, to be written elsewhere; `None` where the object changed
-/// meanwhile. The range is not empty and lies within the object.
-///
-/// # Errors
-/// [`Error`].
-pub async fn open_range(
-    service: &Service,
-    target: &Target<'_>,
-    found: &Found,
-    range: std::ops::Range<u64>,
-) -> Result<Option<BoxBody>, Error> {
-    let _ = (service, target, found, range);
-    Err(Error::Internal("not merged yet"))
 }

@@ -14,6 +14,7 @@ mod list;
 mod meta;
 mod multipart;
 mod object;
+mod parts;
 mod put;
 mod route;
 mod xml;

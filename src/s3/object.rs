@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, RANGE};
+use http::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, IF_MATCH, RANGE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body_util::BodyExt;
 
@@ -13,7 +13,7 @@ use super::Error;
 use super::call::{BucketSettings, EtagMode, Plaintext, Service};
 use super::facts::{Fact, FactKey, FactTag};
 use super::meta;
-use crate::aead::{self, Etag, FOOTER_LEN};
+use crate::aead::{self, FOOTER_LEN};
 use crate::formats::Integrity;
 use crate::formats::v1::{self, Sealed};
 use crate::protocol::conditions::Current;
@@ -113,19 +113,35 @@ impl Service {
     /// # Errors
     /// The store's answer, or what is wrong with the object.
     pub async fn find(&self, target: &Target<'_>) -> Result<Found, Error> {
-        let request = target.request(Method::GET).header("range", SUFFIX);
+        self.find_with(target, FOOTER_LEN as u64).await
+    }
+
+    /// The same with more of the object's last bytes, so that a short part table comes along.
+    ///
+    /// # Errors
+    /// As [`Service::find`].
+    pub async fn find_with(&self, target: &Target<'_>, last: u64) -> Result<Found, Error> {
+        let request = target
+            .request(Method::GET)
+            .header("range", &format!("bytes=-{last}"));
         match target.store.send("GetFooter", request).await {
             Ok(response) => {
-                let (headers, stored_len, tail) = read_tail(target, response).await?;
+                let (headers, stored_len, tail) = read_tail(target, response, last).await?;
                 self.describe(target, headers, stored_len, &tail).await
             }
-            Err(error) if is_empty_or_archived(&error) => self.find_without_body(target).await,
+            Err(error) if is_empty_or_archived(&error) => {
+                self.find_without_body(target, error).await
+            }
             Err(error) => Err(error.into()),
         }
     }
 
     /// For empty objects, where a suffix range is an error, and archived ones.
-    async fn find_without_body(&self, target: &Target<'_>) -> Result<Found, Error> {
+    async fn find_without_body(
+        &self,
+        target: &Target<'_>,
+        why: StoreError,
+    ) -> Result<Found, Error> {
         let response = target
             .store
             .send("HeadObject", target.request(Method::HEAD))
@@ -141,7 +157,13 @@ impl Service {
                 let opened = self
                     .open_envelope(target, &settings, &record, &headers)
                     .await?;
-                let len = opened.info.plaintext_len.ok_or(Integrity::Length)?;
+                // An object in parts may have been uploaded before its length was known.
+                let Some(len) = opened.info.plaintext_len else {
+                    return Err(match why.code() {
+                        INVALID_STATE => why.into(),
+                        _ => Integrity::Length.into(),
+                    });
+                };
                 let store_etag = store_etag(&headers);
                 let etag = shown_etag(&settings, FactTag::sealed(opened.info.md5), &store_etag);
                 Ok(Found {
@@ -156,7 +178,8 @@ impl Service {
         }
     }
 
-    /// Verifies what the store said about an object whose last bytes are `tail`.
+    /// Verifies what the store said about an object whose last bytes are `tail`: at least the footer. Where
+    /// the part table is among them, it is read as well.
     ///
     /// # Errors
     /// [`Error::Integrity`] and what a key service says.
@@ -168,7 +191,7 @@ impl Service {
         tail: &[u8],
     ) -> Result<Found, Error> {
         let settings = (self.settings)(target.bucket);
-        let footer: Option<[u8; FOOTER_LEN]> = tail.try_into().ok();
+        let footer = tail.last_chunk::<FOOTER_LEN>().copied();
         let record = match v1::claim(&headers)? {
             Some(record) => record,
             None => {
@@ -192,15 +215,14 @@ impl Service {
             .open_envelope(target, &settings, &record, &headers)
             .await?;
         let footer = footer.ok_or(Integrity::Length)?;
-        let sealed = v1::open_footer(self.engine, opened, footer, stored_len)?;
+        let mut sealed = v1::open_footer(self.engine, opened, footer, stored_len)?;
+        if let Some(table) = table_within(&sealed, tail) {
+            sealed.read_table(table)?;
+        }
         let store_etag = store_etag(&headers);
-        let md5 = match sealed.footer.etag {
-            Etag::Md5(md5) => Some(md5),
-            _ => None,
-        };
         let fact = Fact {
-            plaintext_len: sealed.layout.plaintext_len(),
-            tag: FactTag::sealed(md5),
+            plaintext_len: sealed.footer.plaintext_len,
+            tag: FactTag::of(&sealed.footer),
         };
         self.learn(target, &store_etag, stored_len, fact);
         let etag = shown_etag(&settings, fact.tag, &store_etag);
@@ -212,21 +234,6 @@ impl Service {
             content: Content::Sealed(Box::new(sealed)),
             etag,
         })
-    }
-
-    /// The same for an object that was read whole.
-    ///
-    /// # Errors
-    /// As [`Service::describe`].
-    pub async fn describe_whole(
-        &self,
-        target: &Target<'_>,
-        headers: HeaderMap,
-        bytes: &Bytes,
-    ) -> Result<Found, Error> {
-        let tail = bytes.slice(bytes.len().saturating_sub(FOOTER_LEN)..);
-        self.describe(target, headers, bytes.len() as u64, &tail)
-            .await
     }
 
     /// Refuses keys that are the gateway's own.
@@ -273,8 +280,25 @@ impl Service {
 /// Length of the smallest sealed object.
 pub const MIN_STORED: u64 = 512 + 56 + FOOTER_LEN as u64;
 
-/// The last bytes of an object, as a range.
-const SUFFIX: &str = "bytes=-256";
+/// What a store says of an object that it has to restore first.
+const INVALID_STATE: &str = "InvalidObjectState";
+
+/// The part table, where it is among the object's last bytes.
+fn table_within<'a>(sealed: &Sealed, tail: &'a [u8]) -> Option<&'a [u8]> {
+    let table = usize::try_from(sealed.parts()?.parts.table_len).ok()?;
+    let end = tail.len().checked_sub(FOOTER_LEN)?;
+    tail.get(end.checked_sub(table)?..end)
+}
+
+/// The refusal to read an object that has to be restored first.
+pub fn archived() -> Error {
+    Error::Store(StoreError::Status {
+        status: StatusCode::FORBIDDEN,
+        code: INVALID_STATE.into(),
+        message: String::new(),
+        headers: Box::default(),
+    })
+}
 
 /// The ETag that clients see.
 pub fn shown_etag(settings: &BucketSettings, tag: FactTag, store_etag: &str) -> String {
@@ -347,10 +371,11 @@ fn content_range_total(headers: &HeaderMap) -> Option<u64> {
         .ok()
 }
 
-/// Reads the answer to a suffix range: headers, stored length, last bytes (at most 256).
+/// Reads the answer to a suffix range: headers, stored length, last bytes (at most `last`).
 async fn read_tail(
     target: &Target<'_>,
     response: Response,
+    last: u64,
 ) -> Result<(HeaderMap, u64, Bytes), Error> {
     let headers = response.headers().clone();
     let total = match response.status() {
@@ -361,15 +386,46 @@ async fn read_tail(
         _ => content_length(&headers)?,
     };
     let sent = content_length(&headers)?;
-    if sent > FOOTER_LEN as u64 {
+    if sent > last {
         return Err(StoreError::Malformed("suffix range was ignored").into());
     }
     let range = total.saturating_sub(sent)..total;
-    if range.end - range.start != sent || sent != total.min(FOOTER_LEN as u64) {
+    if range.end - range.start != sent || sent != total.min(last) {
         return Err(Integrity::Length.into());
     }
     let tail = read_exactly(target, response, range).await?;
     Ok((headers, total, tail))
+}
+
+/// Asks for stored bytes of the object that was found; `None` where another one stands there now.
+///
+/// # Errors
+/// [`Integrity::Truncated`] where the store answers with more or fewer bytes, and its failures.
+pub async fn range(
+    target: &Target<'_>,
+    found: &Found,
+    operation: &'static str,
+    stored: &std::ops::Range<u64>,
+) -> Result<Option<Response>, Error> {
+    let (name, value) = range_header(stored);
+    let mut request = target.request(Method::GET);
+    super::call::set(&mut request.headers, name, &value);
+    super::call::set(&mut request.headers, IF_MATCH, &quoted(&found.store_etag));
+    let answer = match target.store.send(operation, request).await {
+        Ok(answer) => answer,
+        Err(error) if error.status() == Some(StatusCode::PRECONDITION_FAILED) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    if store_etag(answer.headers()) != found.store_etag {
+        return Ok(None);
+    }
+    let len = stored.end - stored.start;
+    if content_length(answer.headers())? != len
+        || (answer.status() != StatusCode::PARTIAL_CONTENT && len != found.stored_len)
+    {
+        return Err(Integrity::Truncated.into());
+    }
+    Ok(Some(answer))
 }
 
 /// Reads a body that must carry exactly the stored bytes `range`, which the caller has bounded.
@@ -402,7 +458,7 @@ pub async fn read_exactly(
 fn is_empty_or_archived(error: &StoreError) -> bool {
     match error {
         StoreError::Status { status, .. } if *status == StatusCode::RANGE_NOT_SATISFIABLE => true,
-        StoreError::Status { code, .. } => code == "InvalidObjectState",
+        StoreError::Status { code, .. } => code == INVALID_STATE,
         _ => false,
     }
 }

@@ -246,7 +246,8 @@ fn object_route(
             _ => Err(RouteError::MethodNotAllowed),
         };
     }
-    if has("partNumber") {
+    // Without an upload it chooses a part to read; in a write it could mean anything to a store.
+    if has("partNumber") && !matches!(*method, Method::GET | Method::HEAD) {
         return Err(RouteError::NotImplemented("partNumber"));
     }
     for (name, feature) in [
@@ -416,6 +417,19 @@ mod tests {
             kind(Method::GET, None, &[("versions", "")]),
             Ok(Kind::ListObjectVersions)
         );
+    }
+
+    #[test]
+    fn a_part_is_read_by_get_and_head_only() {
+        let query = [("partNumber", "2")];
+        assert_eq!(kind(Method::GET, Some("k"), &query), Ok(Kind::GetObject));
+        assert_eq!(kind(Method::HEAD, Some("k"), &query), Ok(Kind::HeadObject));
+        for method in [Method::PUT, Method::DELETE] {
+            assert!(matches!(
+                kind(method, Some("k"), &query),
+                Err(RouteError::NotImplemented(_))
+            ));
+        }
     }
 
     #[test]

@@ -356,6 +356,16 @@ impl From<s3::Error> for Told {
                 told.extra.push(("PartNumber", number.to_string()));
                 told
             }
+            s3::Error::InvalidPartNumber { number, count } => {
+                let mut told = Self::new(
+                    "InvalidPartNumber",
+                    StatusCode::RANGE_NOT_SATISFIABLE,
+                    "The requested partnumber is not satisfiable",
+                );
+                told.extra.push(("PartNumberRequested", number.to_string()));
+                told.extra.push(("ActualPartCount", count.to_string()));
+                told
+            }
             s3::Error::MissingContentLength => Self::new(
                 "MissingContentLength",
                 StatusCode::LENGTH_REQUIRED,

@@ -54,7 +54,7 @@ pub async fn copy_part(service: &Service, mut call: Call) -> Result<Response, Er
         headers: HeaderMap::new(),
     };
     for _ in 0..ATTEMPTS {
-        let found = service.find(&target).await?;
+        let mut found = service.find(&target).await?;
         match Conditions::from_copy_source(&call.headers).evaluate_copy_source(found.current()) {
             Outcome::Proceed => {}
             _ => return Err(Error::PreconditionFailed("x-amz-copy-source-if-…")),
@@ -67,8 +67,8 @@ pub async fn copy_part(service: &Service, mut call: Call) -> Result<Response, Er
         let stream = if length == 0 {
             pump::empty()
         } else {
-            match get::open_range(service, &target, &found, first..first + length).await? {
-                Some(stream) => stream,
+            match get::slice(service, &target, &mut found, first..first + length).await? {
+                Some((stream, _)) => stream,
                 None => continue,
             }
         };

@@ -7,13 +7,13 @@ use http::{HeaderMap, Method, StatusCode};
 use http_body_util::BodyExt;
 use sha2::{Digest, Sha256};
 
+use super::super::Error;
 use super::super::call::{Call, Service};
 use super::super::object::{self, Content, Target};
 use super::super::xml::Listing;
-use super::super::{Error, get};
 use crate::aead::PartNumber;
 use crate::formats::Integrity;
-use crate::pump;
+use crate::pump::{self, OpenBody};
 use crate::store::{Request, Store, StoreError};
 
 /// Label at the start of what an upload's name is the digest of. Names stand at the store while an upload goes on.
@@ -102,11 +102,13 @@ impl Staging {
             return Err(Integrity::Length.into());
         }
         let bytes = object::read_exactly(&target, answer, 0..stored_len).await?;
-        let found = service.describe_whole(&target, headers, &bytes).await?;
+        let found = service
+            .describe(&target, headers, stored_len, &bytes)
+            .await?;
         let Content::Sealed(sealed) = &found.content else {
             return Err(Integrity::Plaintext.into());
         };
-        let body = get::open_whole(service, sealed, pump::full(bytes))?;
+        let body = OpenBody::new(pump::full(bytes), sealed.plan(service.engine)?);
         Ok(body.collect().await?.to_bytes())
     }
 

@@ -330,7 +330,9 @@ mod tests {
 
     #[test]
     fn algorithms_have_the_types_that_s3_gives_them() {
-        let wanted = |algorithm, kind| Wanted::parse(algorithm, kind).map_err(|_| ());
+        fn wanted(algorithm: Option<&str>, kind: Option<&str>) -> Result<Option<Wanted>, ()> {
+            Wanted::parse(algorithm, kind).map_err(|_| ())
+        }
         let composite = |name: &str| wanted(Some(name), None).unwrap().unwrap().composite;
         assert!(composite("CRC32") && composite("crc32c") && composite("SHA256"));
         assert!(!composite("CRC64NVME"));
