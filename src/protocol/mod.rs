@@ -10,6 +10,7 @@ pub mod conditions;
 pub mod date;
 pub mod range;
 pub mod uri;
+pub mod xml;
 
 pub use aws_chunked::{ChunkAuth, ChunkedError, Decoder};
 pub use checksum::{Algorithm, Checksum, ChecksumError, Expected, Finished, Hashes};

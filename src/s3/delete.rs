@@ -13,6 +13,7 @@ use super::xml::{self, Writer};
 use super::{Error, meta};
 use crate::policy::{Action, Need};
 use crate::protocol::conditions::{Conditions, Outcome};
+use crate::protocol::xml::{DeleteEntry, parse_delete};
 use crate::pump;
 use crate::store::Request;
 
@@ -82,7 +83,7 @@ pub async fn delete_many(service: &Service, mut call: Call) -> Result<Response, 
     }
     let body = std::mem::replace(&mut call.body.stream, pump::empty());
     let document = xml::read_document(body, service.max_document).await?;
-    let wanted = xml::parse_delete(&document)?;
+    let wanted = parse_delete(&document)?;
     let bucket = call.endpoint.bucket.as_str();
 
     let mut result = Writer::new("DeleteResult");
@@ -143,7 +144,7 @@ pub async fn delete_many(service: &Service, mut call: Call) -> Result<Response, 
     Ok(Response::xml(StatusCode::OK, headers, result.finish()))
 }
 
-fn error_entry(result: &mut Writer, object: &xml::DeleteEntry, code: &str, message: &str) {
+fn error_entry(result: &mut Writer, object: &DeleteEntry, code: &str, message: &str) {
     result.open("Error");
     result.text("Key", &object.key);
     if let Some(version) = &object.version {

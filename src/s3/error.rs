@@ -10,6 +10,7 @@ use crate::keys::KeyError;
 use crate::policy::Denied;
 use crate::protocol::checksum::ChecksumError;
 use crate::protocol::uri::UriError;
+use crate::protocol::xml::Malformed;
 use crate::pump::BodyError;
 use crate::store::StoreError;
 
@@ -47,8 +48,11 @@ pub enum Error {
     #[error("entity too large: {0} bytes")]
     EntityTooLarge(u64),
     /// A request body that should have been XML of a known shape.
-    #[error("malformed XML")]
-    MalformedXml,
+    #[error(transparent)]
+    MalformedXml(#[from] Malformed),
+    /// A document beyond so many bytes.
+    #[error("document is longer than {0} bytes")]
+    DocumentTooLarge(usize),
     /// A key under the prefix that the gateway keeps for itself.
     #[error("the key is reserved")]
     ReservedKey,

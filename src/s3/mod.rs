@@ -17,7 +17,9 @@ mod object;
 mod parts;
 mod put;
 mod route;
-mod xml;
+// Public for the fuzz targets alone.
+#[doc(hidden)]
+pub mod xml;
 
 pub use call::{Body, BucketSettings, Call, EtagMode, Plaintext, Response, Service, Settings};
 pub use error::Error;

@@ -379,7 +379,10 @@ impl From<s3::Error> for Told {
                 told.extra.push(("ProposedSize", length.to_string()));
                 told
             }
-            s3::Error::MalformedXml => Self::bad(
+            s3::Error::DocumentTooLarge(_) => {
+                Self::bad("MaxMessageLengthExceeded", "Your request was too large.")
+            }
+            s3::Error::MalformedXml(_) => Self::bad(
                 "MalformedXML",
                 "The XML you provided was not well-formed or did not validate against our published schema",
             ),

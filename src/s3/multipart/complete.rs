@@ -19,7 +19,7 @@ use super::abort::clean;
 use super::listing::stored_parts;
 use super::staging::Staging;
 use super::state::{self, Upload, Wanted};
-use super::xml::{NamedPart, StoredPart, parse_complete, parse_completed};
+use super::xml::{StoredPart, parse_completed};
 use super::{MAX_NUMBER, MIN_PART, upload_id};
 use crate::aead::{
     ChecksumType, Core, Etag, FOOTER_LEN, Footer, Layout, PREAMBLE_LEN, PartEntry, PartNumber,
@@ -30,6 +30,7 @@ use crate::formats::receipt::{Place, Receipt, ReceiptError};
 use crate::formats::v1;
 use crate::protocol::checksum::{Algorithm, Checksum, ChecksumError};
 use crate::protocol::uri::encode_path;
+use crate::protocol::xml::{CompleteError, CompletePart, Malformed, parse_complete};
 use crate::pump::{self, BoxBody};
 use crate::store::{Request, StoreError};
 
@@ -48,7 +49,7 @@ pub async fn complete(service: &Service, mut call: Call) -> Result<Response, Err
     let id = upload_id(&call)?.to_owned();
     let body = std::mem::replace(&mut call.body.stream, pump::empty());
     let document = read_document(body, MAX_DOCUMENT).await?;
-    let named = parse_complete(&document)?;
+    let named = named_parts(&document)?;
     drop(document);
     let staging = Staging::of(service, &call, &id);
     let completion = Completion {
@@ -74,6 +75,31 @@ pub async fn complete(service: &Service, mut call: Call) -> Result<Response, Err
         },
         result => result,
     }
+}
+
+/// One part that a client wants in the object.
+struct NamedPart {
+    number: PartNumber,
+    etag: String,
+    checksum: Option<Checksum>,
+}
+
+fn named_parts(document: &[u8]) -> Result<Vec<NamedPart>, Error> {
+    let parts = parse_complete(document).map_err(|error| match error {
+        CompleteError::Malformed(error) => error.into(),
+        CompleteError::Order => Error::InvalidPartOrder,
+        CompleteError::Checksum(error) => error.into(),
+        _ => Error::InvalidPart,
+    })?;
+    let named = |part: CompletePart| {
+        Some(NamedPart {
+            number: PartNumber::new(part.number)?,
+            etag: part.etag,
+            checksum: part.checksum,
+        })
+    };
+    let named: Option<Vec<_>> = parts.into_iter().map(named).collect();
+    named.ok_or(Error::InvalidPart)
 }
 
 struct Completion<'a> {
@@ -350,7 +376,7 @@ impl Completion<'_> {
 
     fn check_sizes(&self, chosen: &[Chosen]) -> Result<(), Error> {
         let Some((_, all_but_last)) = chosen.split_last() else {
-            return Err(Error::MalformedXml);
+            return Err(Malformed.into());
         };
         for part in all_but_last {
             if part.entry.plaintext_len < MIN_PART {
@@ -398,7 +424,7 @@ impl Completion<'_> {
             .shared_digest()
             .map_err(|_| Integrity::MetadataMalformed)?;
         let Some(last) = chosen.last_mut() else {
-            return Err(Error::MalformedXml);
+            return Err(Malformed.into());
         };
         let (number, held_body) = if last.held {
             let (header, body) = self.open_held(upload, last, &shared).await?;
