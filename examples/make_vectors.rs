@@ -4,6 +4,9 @@
 //! where a vector must hold what those refuse to write. A test includes this file and checks that the
 //! vectors on disk are the ones that it makes.
 
+#[path = "make_vectors/parts.rs"]
+mod parts;
+
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::path::Path;
@@ -48,6 +51,10 @@ pub fn files() -> BTreeMap<String, Vec<u8>> {
     cases.extend(streams());
     cases.extend(footers());
     cases.extend(records());
+    cases.extend(parts::opened());
+    cases.extend(parts::parts());
+    cases.extend(parts::tables());
+    cases.extend(parts::footers());
     for case in cases {
         let built = build(&case.plan);
         let same = files.iter().find(|(_, bytes)| **bytes == built.bytes);
@@ -127,6 +134,10 @@ struct Plan {
     declared: bool,
     md5: bool,
     checksum: Option<ChecksumAlgorithm>,
+    /// The parts of an object in parts; of one stream there are none.
+    parts: &'static [parts::Part],
+    /// Whether the checksum is that of the parts' checksums.
+    composite: bool,
     /// Recipients: name and version.
     recipients: &'static [(&'static str, u32)],
     /// Keys that the reader has: name, version, and the name whose bytes they have.
@@ -145,6 +156,12 @@ struct Plan {
     preamble: Edit,
     /// Edits the stream, before the footer.
     stream: Edit,
+    /// Edits the 80 core bytes of the part with an index.
+    part_core: fn(usize, &mut Vec<u8>),
+    /// Edits the entries of the part table.
+    table: Edit,
+    /// Edits the parts, the table and the footer when they are complete.
+    pieces: fn(&mut Vec<Vec<u8>>),
     /// Edits the footer's 16 clear bytes.
     clear: Edit,
     /// Edits the footer's 212 body bytes.
@@ -164,6 +181,8 @@ const BASE: Plan = Plan {
     declared: true,
     md5: true,
     checksum: Some(ChecksumAlgorithm::Crc64Nvme),
+    parts: &[],
+    composite: false,
     recipients: &[("main", 2)],
     held: &[
         ("main", 1, "main"),
@@ -177,6 +196,9 @@ const BASE: Plan = Plan {
     info: keep,
     preamble: keep,
     stream: keep,
+    part_core: |_, _| {},
+    table: keep,
+    pieces: |_| {},
     clear: keep,
     body: keep,
     mac: keep,
@@ -200,11 +222,6 @@ fn build(plan: &Plan) -> Built {
     let plaintext = pattern(plan.len);
     let dek = Dek::new(seed(&format!("dek {}", plan.seed)));
     let object_id = ObjectId(head(&seed(&format!("object id {}", plan.seed))));
-    let header = StreamHeader {
-        salt: seed(&format!("salt {}", plan.seed)),
-        nonce_prefix: head(&seed(&format!("nonce prefix {}", plan.seed))),
-    };
-    let segment_size = SegmentSize::new(plan.segment_size).unwrap();
     let declared = plan.declared.then_some(plan.len as u64);
 
     let keys: Vec<LocalKey> = plan
@@ -218,23 +235,11 @@ fn build(plan: &Plan) -> Built {
     };
     let envelope = edited(envelope.encode().unwrap(), plan.envelope);
 
-    let core = Core::single(&dek, object_id, segment_size, declared).encode();
-    let core = edited(core.to_vec(), plan.core);
-    let mut preamble = core.clone();
-    preamble.extend_from_slice(&(envelope.len() as u16).to_be_bytes());
-    preamble.extend_from_slice(&envelope);
-    preamble.resize(512, 0);
-    let preamble = edited(preamble, plan.preamble);
-
-    let mut stream = Vec::new();
-    let mut sealer = SealStream::new(Engine::Rust, &dek, &header, segment_size, &core).unwrap();
-    sealer.push(&plaintext, &mut stream).unwrap();
-    sealer.finish(&mut stream).unwrap();
-    let stream = edited(stream, plan.stream);
-
-    let mut bytes = preamble.clone();
-    bytes.extend_from_slice(&stream);
-    bytes.extend_from_slice(&footer(plan, &dek, &object_id, &header, &preamble));
+    let bytes = if plan.parts.is_empty() {
+        one_stream(plan, &dek, object_id, &envelope)
+    } else {
+        parts::object(plan, &dek, object_id, &envelope)
+    };
     let bytes = edited(bytes, plan.late);
 
     let mut headers = BTreeMap::from(
@@ -247,7 +252,7 @@ fn build(plan: &Plan) -> Built {
     );
     let info = Info {
         plaintext_len: declared,
-        md5: plan.md5.then(|| Md5::digest(&plaintext).into()),
+        md5: (plan.md5 && plan.parts.is_empty()).then(|| Md5::digest(&plaintext).into()),
         metadata_digest: Some(metadata_digest(&headers)),
     };
     let info = edited(info.encode().to_vec(), plan.info);
@@ -268,6 +273,34 @@ fn build(plan: &Plan) -> Built {
     }
     (plan.headers)(&mut headers);
     Built { bytes, headers }
+}
+
+/// Preamble, stream and footer.
+fn one_stream(plan: &Plan, dek: &Dek, object_id: ObjectId, envelope: &[u8]) -> Vec<u8> {
+    let header = StreamHeader {
+        salt: seed(&format!("salt {}", plan.seed)),
+        nonce_prefix: head(&seed(&format!("nonce prefix {}", plan.seed))),
+    };
+    let segment_size = SegmentSize::new(plan.segment_size).unwrap();
+    let declared = plan.declared.then_some(plan.len as u64);
+    let core = Core::single(dek, object_id, segment_size, declared).encode();
+    let core = edited(core.to_vec(), plan.core);
+    let mut preamble = core.clone();
+    preamble.extend_from_slice(&(envelope.len() as u16).to_be_bytes());
+    preamble.extend_from_slice(envelope);
+    preamble.resize(512, 0);
+    let preamble = edited(preamble, plan.preamble);
+
+    let mut stream = Vec::new();
+    let mut sealer = SealStream::new(Engine::Rust, dek, &header, segment_size, &core).unwrap();
+    sealer.push(&pattern(plan.len), &mut stream).unwrap();
+    sealer.finish(&mut stream).unwrap();
+    let stream = edited(stream, plan.stream);
+
+    let mut bytes = preamble.clone();
+    bytes.extend_from_slice(&stream);
+    bytes.extend_from_slice(&footer(plan, dek, &object_id, &header, &preamble));
+    bytes
 }
 
 fn recipient(key: &LocalKey, dek: &Dek) -> Recipient {
@@ -308,10 +341,22 @@ fn footer(
     body.push(0);
     body.extend_from_slice(&Sha256::digest(preamble));
     body.resize(212, 0);
-    let mut body = edited(body, plan.body);
+    seal_footer(plan, dek, object_id, 1, [0; 4], body)
+}
 
+/// Seals a footer's body, behind its clear bytes with this role and length of the part table.
+fn seal_footer(
+    plan: &Plan,
+    dek: &Dek,
+    object_id: &ObjectId,
+    role: u8,
+    table_len: [u8; 4],
+    body: Vec<u8>,
+) -> Vec<u8> {
+    let mut body = edited(body, plan.body);
     let mut clear = FOOTER_MAGIC.to_vec();
-    clear.extend_from_slice(&[0, 1, 1, 1, 0, 0, 0, 0]);
+    clear.extend_from_slice(&[0, 1, 1, role]);
+    clear.extend_from_slice(&table_len);
     let mut footer = edited(clear, plan.clear);
     let mut key = [0; 32];
     Hkdf::<Sha256>::new(Some(object_id.as_bytes()), dek.expose())
@@ -529,7 +574,7 @@ fn preambles() -> Vec<Case> {
         refused("unknown_version", "preamble.version", core(|b| b[9] = 2)),
         refused("unknown_suite", "preamble.suite", core(|b| b[10] = 2)),
         refused("unknown_role", "preamble.role", core(|b| b[11] = 9)),
-        refused("role_part", "preamble.reserved_role", core(|b| b[11] = 2)),
+        refused("role_part", "preamble.part_number", core(|b| b[11] = 2)),
         refused(
             "segment_size_no_power_of_two",
             "preamble.segment_size",
@@ -804,7 +849,7 @@ fn footers() -> Vec<Case> {
         refused("footer_unknown_role", "footer.role", clear(|b| b[11] = 9)),
         refused(
             "footer_role_multipart",
-            "footer.reserved_role",
+            "footer.table_length",
             clear(|b| b[11] = 2),
         ),
         refused(
@@ -819,8 +864,13 @@ fn footers() -> Vec<Case> {
         ),
         refused(
             "footer_part_count",
-            "footer.reserved_not_zero",
+            "footer.part_count",
             body(|b| b[147] = 1),
+        ),
+        refused(
+            "footer_part_size",
+            "footer.part_size",
+            body(|b| b[155] = 100),
         ),
         refused("footer_etag_kind", "footer.etag_kind", body(|b| b[20] = 2)),
         refused(

@@ -13,11 +13,12 @@ use std::path::{Path, PathBuf};
 
 use make_vectors::{FOLDER, keyring, now, pattern};
 use sealgate::aead::{
-    Engine, FOOTER_LEN, Footer, Opener, PREAMBLE_LEN, Preamble, STREAM_HEADER_LEN, StreamHeader,
-    looks_like_footer, looks_like_preamble,
+    Core, Dek, Engine, FOOTER_LEN, Footer, Layout, Opener, PREAMBLE_LEN, PartTable, Preamble,
+    STREAM_HEADER_LEN, StreamHeader, looks_like_footer, looks_like_preamble,
 };
 use sealgate::envelope::{OpenRecordError, Record, RecordError, open_record};
 use sealgate::formats::offline::{self, OfflineError};
+use sealgate::formats::verify_sums;
 use sealgate::keys::Keyring;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -131,7 +132,9 @@ fn serve(v: &Vector) -> Result<Vec<u8>, Refused> {
     let footer =
         Footer::open(Engine::default(), dek, &id, footer_bytes).map_err(refused("footer"))?;
     let stored_len = v.bytes.len() as u64;
-    let layout = footer.layout(stored_len).map_err(refused("mismatch"))?;
+    footer
+        .verify_stored_len(stored_len)
+        .map_err(refused("mismatch"))?;
     info.verify_footer(&footer).map_err(refused("info"))?;
 
     let preamble_bytes: &[u8; PREAMBLE_LEN] = v.bytes.first_chunk().unwrap();
@@ -146,12 +149,72 @@ fn serve(v: &Vector) -> Result<Vec<u8>, Refused> {
     footer
         .verify_preamble(preamble_bytes)
         .map_err(refused("mismatch"))?;
-    assert_eq!(footer.core(dek, id), core);
 
-    let header_bytes: &[u8; STREAM_HEADER_LEN] = v.bytes[PREAMBLE_LEN..].first_chunk().unwrap();
+    let mut released = Vec::new();
+    let Some(parts) = footer.parts else {
+        assert_eq!(footer.core(dek, id), core);
+        let layout = footer.layout(stored_len).unwrap();
+        stream(
+            dek,
+            &core,
+            &layout,
+            Some(footer.header),
+            &v.bytes,
+            &mut released,
+        )?;
+        return Ok(released);
+    };
+    let table = v.bytes.len() - FOOTER_LEN - parts.table_len as usize;
+    let entries = PartTable::new(Engine::default(), dek, &id, &footer)
+        .unwrap()
+        .open(&v.bytes[table..v.bytes.len() - FOOTER_LEN])
+        .map_err(refused("table"))?;
+    footer
+        .verify_entries(&entries, stored_len)
+        .map_err(refused("mismatch"))?;
+    verify_sums(&footer, &entries).map_err(refused("table"))?;
+    let mut rest = &v.bytes[..table];
+    for entry in &entries {
+        let layout = entry.layout(footer.segment_size).unwrap();
+        let (part, behind) = rest.split_at(layout.part_len() as usize);
+        let core = entry.core(dek, id, footer.segment_size);
+        part_preamble(part, &core, &footer)
+            .and_then(|()| stream(dek, &core, &layout, entry.header, part, &mut released))
+            .map_err(|refused| Refused {
+                released: released.clone(),
+                ..refused
+            })?;
+        rest = behind;
+    }
+    assert!(rest.is_empty());
+    Ok(released)
+}
+
+/// Checks the preamble of a part.
+fn part_preamble(part: &[u8], core: &Core, footer: &Footer) -> Result<(), Refused> {
+    let bytes = part.first_chunk().unwrap();
+    let preamble = Preamble::decode(bytes).map_err(refused("preamble"))?;
+    if preamble.core != *core {
+        return Err(Refused::at_once("mismatch.preamble"));
+    }
+    footer.verify_preamble(bytes).map_err(refused("mismatch"))
+}
+
+/// Opens a stream behind its preamble.
+fn stream(
+    dek: &Dek,
+    core: &Core,
+    layout: &Layout,
+    pinned: Option<StreamHeader>,
+    bytes: &[u8],
+    released: &mut Vec<u8>,
+) -> Result<(), Refused> {
+    let header_bytes: &[u8; STREAM_HEADER_LEN] = bytes[PREAMBLE_LEN..].first_chunk().unwrap();
     let header =
         StreamHeader::decode(header_bytes).map_err(|_| Refused::at_once("stream.header"))?;
-    footer.verify_header(&header).map_err(refused("mismatch"))?;
+    if pinned.is_some_and(|pinned| pinned != header) {
+        return Err(Refused::at_once("mismatch.stream_header"));
+    }
     let opener = Opener::new(
         Engine::default(),
         dek,
@@ -160,21 +223,20 @@ fn serve(v: &Vector) -> Result<Vec<u8>, Refused> {
         &core.encode(),
     )
     .unwrap();
-    let mut released = Vec::new();
     for index in 0..layout.segments() {
         let range = layout.segment_stored_range(index);
-        let mut segment = v.bytes[range.start as usize..range.end as usize].to_vec();
+        let mut segment = bytes[range.start as usize..range.end as usize].to_vec();
         match opener.open_in_place(index, layout.is_last(index), &mut segment) {
             Ok(n) => released.extend_from_slice(&segment[..n]),
             Err(error) => {
                 return Err(Refused {
-                    released,
+                    released: released.clone(),
                     error: name("segment", &error),
                 });
             }
         }
     }
-    Ok(released)
+    Ok(())
 }
 
 /// Reads an object from its bytes alone.
@@ -189,6 +251,8 @@ fn recover(bytes: &[u8], keyring: &Keyring) -> Result<Vec<u8>, Refused> {
         Err(OfflineError::Envelope(error)) => name("envelope", &error),
         Err(OfflineError::Key(error)) => name("key", &error),
         Err(OfflineError::Mismatch(error)) => name("mismatch", &error),
+        Err(OfflineError::Table(error)) => name("table", &error),
+        Err(OfflineError::Sums(error)) => name("table", &error),
         Err(OfflineError::Segment(error)) => name("segment", &error),
         Err(OfflineError::Commitment(_)) => "commitment".to_owned(),
         Err(OfflineError::Header(_)) => "stream.header".to_owned(),
@@ -272,6 +336,19 @@ fn every_flipped_byte_of_an_object_is_noticed() {
         v.bytes[at] ^= 1 << (at % 8);
         must_refuse(&v, &format!("byte {at}"));
         v.bytes[at] ^= 1 << (at % 8);
+    }
+}
+
+#[test]
+fn every_flipped_byte_of_an_object_in_parts_is_noticed() {
+    for name in ["parts_not_pinned", "parts_many"] {
+        let mut v = vector(name);
+        let step = 1 + v.bytes.len() / 9_000;
+        for at in (0..v.bytes.len()).step_by(step) {
+            v.bytes[at] ^= 1 << (at % 8);
+            must_refuse(&v, &format!("byte {at}"));
+            v.bytes[at] ^= 1 << (at % 8);
+        }
     }
 }
 
@@ -368,6 +445,23 @@ fn inspection_needs_no_key() {
     }
     let cut = offline::inspect(Cursor::new(&v.bytes[..600])).unwrap();
     assert!(cut.layout.is_err() && cut.footer.is_err());
+}
+
+#[test]
+fn inspection_names_parts() {
+    let v = vector("parts_of_several_sizes_and_gaps_in_numbers");
+    let seen = offline::inspect(Cursor::new(&v.bytes)).unwrap();
+    assert_eq!(seen.layout.unwrap().plaintext_len(), 3_000);
+    assert_eq!(seen.table_len, Some(3 * 76 + 56));
+    let text = seen.to_string();
+    for part in [
+        "first part        1",
+        "its length        3000",
+        "part table        284 bytes",
+        "footer            present",
+    ] {
+        assert!(text.contains(part), "{text}");
+    }
 }
 
 #[test]

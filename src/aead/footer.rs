@@ -109,9 +109,7 @@ impl Footer {
             .cipher(&dek.footer_key(object_id))
             .and_then(|cipher| cipher.open(&nonce, &aad(bytes, object_id), &mut sealed))
             .map_err(|CipherError| FooterError::NotAuthentic)?;
-        let table_len =
-            (bytes[11] == ROLE_MULTIPART).then(|| u32::from_be_bytes(array(&bytes[12..CLEAR_LEN])));
-        Self::decode_body(&array(&sealed[..BODY_LEN]), table_len)
+        Self::decode_body(&array(&sealed[..BODY_LEN]), Self::clear_table_len(bytes))
     }
 
     /// Checks what a footer says in the clear, without any key. It authenticates nothing.
@@ -137,6 +135,15 @@ impl Footer {
             ROLE_SINGLE | ROLE_MULTIPART => Err(FooterError::TableLength(table_len)),
             other => Err(FooterError::Role(other)),
         }
+    }
+
+    /// The length of the part table that a footer names in the clear, in bytes; none of an object of one
+    /// stream, and of what is no footer. It is not authenticated by that.
+    #[must_use]
+    pub fn clear_table_len(bytes: &[u8; FOOTER_LEN]) -> Option<u32> {
+        Self::check_clear(bytes).ok()?;
+        let table_len = u32::from_be_bytes(array(&bytes[12..CLEAR_LEN]));
+        (bytes[11] == ROLE_MULTIPART).then_some(table_len)
     }
 
     /// The algorithm of the object's checksum, and of its parts'.
@@ -522,6 +529,100 @@ mod tests {
         for reserved in [23, 44, 71, 111, 156, 211] {
             assert_eq!(body_with(reserved, 1), Err(FooterError::ReservedNotZero));
         }
+    }
+
+    fn of_parts() -> Footer {
+        Footer {
+            etag: Etag::Multipart([1; 16]),
+            checksum_type: ChecksumType::Composite,
+            parts: Some(Parts {
+                count: 3,
+                table_len: PartTable::stored_len(3, Some(ChecksumAlgorithm::Crc32c)) as u32,
+                part_size: 400,
+            }),
+            ..footer()
+        }
+    }
+
+    #[test]
+    fn round_trips_for_objects_in_parts() {
+        let mut none = of_parts();
+        (none.etag, none.checksum) = (Etag::None, None);
+        none.checksum_type = ChecksumType::FullObject;
+        none.parts = none.parts.map(|parts| Parts {
+            table_len: PartTable::stored_len(3, None) as u32,
+            part_size: 0,
+            ..parts
+        });
+        for footer in [of_parts(), none] {
+            let sealed = footer.seal(Engine::Rust, &dek(), &ID, [9; 12]).unwrap();
+            assert_eq!(Footer::check_clear(&sealed), Ok(()));
+            assert_eq!(
+                Footer::clear_table_len(&sealed),
+                footer.parts.map(|parts| parts.table_len)
+            );
+            let opened = Footer::open(Engine::AwsLc, &dek(), &ID, &sealed);
+            assert_eq!(opened, Ok(footer));
+            for at in 0..FOOTER_LEN {
+                let mut flipped = sealed;
+                flipped[at] ^= 1 << (at % 8);
+                assert!(Footer::open(Engine::AwsLc, &dek(), &ID, &flipped).is_err());
+            }
+        }
+    }
+
+    #[test]
+    fn the_body_is_strict_for_objects_in_parts() {
+        let table_len = of_parts().parts.map(|parts| parts.table_len);
+        let with = |edits: &[(usize, u8)]| {
+            let mut body = of_parts().encode_body();
+            for &(at, byte) in edits {
+                body[at] = byte;
+            }
+            Footer::decode_body(&body, table_len)
+        };
+        assert_eq!(with(&[]), Ok(of_parts()));
+        assert_eq!(with(&[(20, 1)]), Err(FooterError::EtagKind(1)));
+        assert_eq!(with(&[(20, 3)]), Err(FooterError::EtagKind(3)));
+        assert_eq!(with(&[(22, 0)]), Err(FooterError::ChecksumType(0)));
+        assert_eq!(with(&[(22, 3)]), Err(FooterError::ChecksumType(3)));
+        assert_eq!(with(&[(147, 0)]), Err(FooterError::PartCount(0)));
+        let many = [(146, 0x27), (147, 0x11)];
+        assert_eq!(with(&many), Err(FooterError::PartCount(10_001)));
+        assert_eq!(
+            with(&[(144, 1)]),
+            Err(FooterError::PartCount((1 << 24) + 3))
+        );
+        assert!(matches!(
+            with(&[(147, 4)]),
+            Err(FooterError::TableLength(_))
+        ));
+        assert!(matches!(
+            with(&[(21, 0), (22, 0)]),
+            Err(FooterError::ReservedNotZero)
+        ));
+        // Two parts of 501 bytes are more than all 1,000.
+        let long = [(154, 1), (155, 0xf5)];
+        assert_eq!(with(&long), Err(FooterError::PartSize(501)));
+        assert_eq!(
+            with(&[(148, 0xff)]).map(drop),
+            Err(FooterError::PartSize((0xff << 56) + 400))
+        );
+        let known: Vec<(usize, u8)> = (8..16).zip(1_000u64.to_be_bytes()).collect();
+        assert_eq!(with(&known), Err(FooterError::CoreLength));
+        for reserved in [23, 111, 156, 211] {
+            assert_eq!(with(&[(reserved, 1)]), Err(FooterError::ReservedNotZero));
+        }
+        // Of one part, the size is its own.
+        let mut one = of_parts();
+        one.parts = one.parts.map(|parts| Parts {
+            count: 1,
+            table_len: PartTable::stored_len(1, Some(ChecksumAlgorithm::Crc32c)) as u32,
+            ..parts
+        });
+        let table_len = one.parts.map(|parts| parts.table_len);
+        let decoded = Footer::decode_body(&one.encode_body(), table_len);
+        assert_eq!(decoded, Err(FooterError::PartSize(400)));
     }
 
     #[test]

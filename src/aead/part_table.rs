@@ -344,3 +344,232 @@ fn decode(bytes: &[u8], algorithm: Option<ChecksumAlgorithm>) -> Result<PartEntr
             .and_then(|algorithm| Checksum::new(algorithm, checksum).ok()),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::{ChecksumType, Etag, Parts};
+    use super::*;
+
+    const ID: ObjectId = ObjectId([6; 16]);
+    const HEADER: StreamHeader = StreamHeader {
+        salt: [1; 32],
+        nonce_prefix: [2; 7],
+    };
+    const CRC: Option<ChecksumAlgorithm> = Some(ChecksumAlgorithm::Crc32c);
+
+    fn dek() -> Dek {
+        Dek::new([5; 32])
+    }
+
+    fn entry(number: u16, plaintext_len: u64) -> PartEntry {
+        PartEntry {
+            number: PartNumber::new(number).unwrap(),
+            plaintext_len,
+            header: (number % 3 != 0).then_some(StreamHeader {
+                salt: [number as u8; 32],
+                nonce_prefix: [4; 7],
+            }),
+            md5: (number % 5 != 0).then_some([7; 16]),
+            checksum: None,
+        }
+    }
+
+    fn with_checksums(entries: &mut [PartEntry], algorithm: ChecksumAlgorithm) {
+        for entry in entries {
+            let value = vec![9; algorithm.value_len()];
+            entry.checksum = Checksum::new(algorithm, &value).ok();
+        }
+    }
+
+    fn footer(entries: &[PartEntry], algorithm: Option<ChecksumAlgorithm>) -> Footer {
+        let count = u16::try_from(entries.len()).unwrap();
+        Footer {
+            plaintext_len: entries.iter().map(|entry| entry.plaintext_len).sum(),
+            core_plaintext_len: None,
+            segment_size: SegmentSize::GATEWAY,
+            etag: Etag::None,
+            checksum: algorithm.map(|algorithm| {
+                Checksum::new(algorithm, &vec![3; algorithm.value_len()]).unwrap()
+            }),
+            checksum_type: ChecksumType::FullObject,
+            header: HEADER,
+            preamble_digest: [0; 32],
+            parts: Some(Parts {
+                count,
+                table_len: PartTable::stored_len(count, algorithm) as u32,
+                part_size: 0,
+            }),
+        }
+    }
+
+    fn seal(
+        entries: &[PartEntry],
+        algorithm: Option<ChecksumAlgorithm>,
+    ) -> Result<Vec<u8>, TableError> {
+        PartTable::seal(Engine::AwsLc, &dek(), &ID, &HEADER, algorithm, entries)
+    }
+
+    fn table(entries: &[PartEntry], algorithm: Option<ChecksumAlgorithm>) -> PartTable {
+        PartTable::new(Engine::Rust, &dek(), &ID, &footer(entries, algorithm)).unwrap()
+    }
+
+    /// A table whose plaintext is not what the encoder would write.
+    fn open_edited(algorithm: Option<ChecksumAlgorithm>, at: usize, to: &[u8]) -> TableError {
+        let mut entries = vec![entry(1, 10), entry(2, 20)];
+        if let Some(algorithm) = algorithm {
+            with_checksums(&mut entries, algorithm);
+        }
+        let mut plaintext = Vec::new();
+        for entry in &entries {
+            encode(entry, algorithm, &mut plaintext).unwrap();
+        }
+        plaintext[at..at + to.len()].copy_from_slice(to);
+        let mut sealed = Vec::new();
+        let aad = aad(&ID);
+        let mut stream =
+            SealStream::new(Engine::Rust, &dek(), &HEADER, SEGMENT_SIZE, &aad).unwrap();
+        stream.push(&plaintext, &mut sealed).unwrap();
+        stream.finish(&mut sealed).unwrap();
+        table(&entries, algorithm).open(&sealed).unwrap_err()
+    }
+
+    #[test]
+    fn lengths_are_those_of_the_specification() {
+        assert_eq!(PartTable::stored_len(1, None), 68 + 40 + 16);
+        assert_eq!(PartTable::stored_len(1, CRC), 72 + 40 + 16);
+        let longest = Some(ChecksumAlgorithm::Sha256);
+        assert_eq!(PartTable::stored_len(MAX_PARTS, longest), 1_003_976);
+    }
+
+    #[test]
+    fn the_entries_are_strict() {
+        assert_eq!(open_edited(None, 0, &[0, 0]), TableError::PartNumber(0));
+        assert_eq!(
+            open_edited(None, 0, &[0x27, 0x11]),
+            TableError::PartNumber(10_001)
+        );
+        assert_eq!(open_edited(None, 0, &[0, 2]), TableError::Order(2));
+        assert_eq!(open_edited(None, 69, &[1]), TableError::Order(1));
+        assert_eq!(open_edited(None, 2, &[0x0b]), TableError::Flags(0x0b));
+        // No checksum is known where the object has none.
+        assert_eq!(open_edited(None, 2, &[0x07]), TableError::Flags(0x07));
+        for (algorithm, at, to) in [
+            (None, 3, 1),
+            (None, 51, 1),
+            (None, 2, 2),
+            (None, 2, 1),
+            (CRC, 2, 3),
+        ] {
+            let error = open_edited(algorithm, at, &[to]);
+            assert_eq!(error, TableError::ReservedNotZero, "{at} {to}");
+        }
+        assert!(matches!(
+            open_edited(None, 4, &[0xff]),
+            TableError::PlaintextLen(_)
+        ));
+    }
+
+    #[test]
+    fn what_no_object_has_is_not_sealed() {
+        assert_eq!(seal(&[], None), Err(TableError::Count(0)));
+        let many: Vec<PartEntry> = (1..=MAX_PARTS).map(|n| entry(n, 1)).collect();
+        assert!(seal(&many, None).is_ok());
+        let more = [many, vec![entry(1, 1)]].concat();
+        assert_eq!(seal(&more, None), Err(TableError::Count(10_001)));
+        for second in [1, 2] {
+            let entries = [entry(2, 1), entry(second, 1)];
+            assert_eq!(seal(&entries, None), Err(TableError::Order(second)));
+        }
+        assert!(seal(&[entry(1, u64::MAX)], None).is_err());
+        let mut entries = [entry(1, 1)];
+        with_checksums(&mut entries, ChecksumAlgorithm::Crc32);
+        assert_eq!(seal(&entries, CRC), Err(TableError::ChecksumAlgorithm));
+        assert_eq!(seal(&entries, None), Err(TableError::ChecksumAlgorithm));
+    }
+
+    #[test]
+    fn every_flipped_byte_and_every_other_length_is_refused() {
+        let entries: Vec<PartEntry> = (1..=70).map(|n| entry(n, u64::from(n))).collect();
+        let sealed = seal(&entries, None).unwrap();
+        let table = table(&entries, None);
+        assert_eq!(table.open(&sealed), Ok(entries));
+        for at in 0..sealed.len() {
+            let mut flipped = sealed.clone();
+            flipped[at] ^= 1 << (at % 8);
+            let expected = match at {
+                0..40 => TableError::Header,
+                40..4_096 => OpenError::NotAuthentic { index: 0 }.into(),
+                _ => OpenError::NotAuthentic { index: 1 }.into(),
+            };
+            assert_eq!(table.open(&flipped), Err(expected), "{at}");
+        }
+        assert_eq!(table.open(&sealed[1..]), Err(TableError::Length));
+        assert_eq!(
+            table.open(&[&sealed[..], &[0]].concat()),
+            Err(TableError::Length)
+        );
+        assert_eq!(table.open(&[]), Err(TableError::Length));
+    }
+
+    #[test]
+    fn belongs_to_one_footer_object_and_key() {
+        let entries = [entry(1, 10)];
+        let sealed = seal(&entries, None).unwrap();
+        let (mut other_salt, good) = (footer(&entries, None), footer(&entries, None));
+        other_salt.header.salt[0] ^= 1;
+        let open = |dek: &Dek, id: &ObjectId, footer: &Footer| {
+            PartTable::new(Engine::Rust, dek, id, footer)
+                .unwrap()
+                .open(&sealed)
+        };
+        assert!(open(&dek(), &ID, &good).is_ok());
+        assert_eq!(open(&dek(), &ID, &other_salt), Err(TableError::Header));
+        let not_authentic = Err(OpenError::NotAuthentic { index: 0 }.into());
+        assert_eq!(open(&dek(), &ObjectId([7; 16]), &good), not_authentic);
+        assert_eq!(open(&Dek::new([4; 32]), &ID, &good), not_authentic);
+        let mut single = good;
+        single.parts = None;
+        assert!(matches!(
+            PartTable::new(Engine::Rust, &dek(), &ID, &single),
+            Err(TableError::Count(0))
+        ));
+    }
+
+    fn any_entries() -> impl Strategy<Value = Vec<PartEntry>> {
+        prop::collection::btree_map(1u16..=MAX_PARTS, 0u64..1 << 33, 1..300)
+            .prop_map(|map| map.into_iter().map(|(n, len)| entry(n, len)).collect())
+    }
+
+    fn any_algorithm() -> impl Strategy<Value = Option<ChecksumAlgorithm>> {
+        prop::option::of(prop::sample::select(&ChecksumAlgorithm::ALL[..]))
+    }
+
+    proptest! {
+        #[test]
+        fn opens_as_it_was_sealed_whole_and_in_part(
+            mut entries in any_entries(),
+            algorithm in any_algorithm(),
+            from: prop::sample::Index,
+            to: prop::sample::Index,
+        ) {
+            if let Some(algorithm) = algorithm {
+                with_checksums(&mut entries, algorithm);
+                entries[0].checksum = None;
+            }
+            let sealed = seal(&entries, algorithm).unwrap();
+            let table = table(&entries, algorithm);
+            let count = entries.len() as u16;
+            prop_assert_eq!(sealed.len() as u64, PartTable::stored_len(count, algorithm));
+            prop_assert_eq!(table.stored_range(0..count), 0..sealed.len() as u64);
+            prop_assert_eq!(table.open(&sealed), Ok(entries.clone()));
+            let (from, to) = (from.index(entries.len()), to.index(entries.len()));
+            let (from, to) = (from.min(to), from.max(to) + 1);
+            let stored = table.stored_range(from as u16..to as u16);
+            let stored = &sealed[stored.start as usize..stored.end as usize];
+            let opened = table.open_entries(from as u16..to as u16, stored);
+            prop_assert_eq!(opened.as_deref(), Ok(&entries[from..to]));
+        }
+    }
+}

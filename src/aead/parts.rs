@@ -209,3 +209,158 @@ impl Footer {
         u64::from(table) + super::FOOTER_LEN as u64
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::{ChecksumAlgorithm, ChecksumType, Etag, PartTable};
+    use super::*;
+
+    fn entry(number: u16, plaintext_len: u64) -> PartEntry {
+        PartEntry {
+            number: PartNumber::new(number).unwrap(),
+            plaintext_len,
+            header: None,
+            md5: Some([1; 16]),
+            checksum: None,
+        }
+    }
+
+    fn entries(lens: &[u64]) -> Vec<PartEntry> {
+        (1..).zip(lens).map(|(n, &len)| entry(n, len)).collect()
+    }
+
+    fn footer(lens: &[u64], part_size: u64) -> Footer {
+        let count = u16::try_from(lens.len()).unwrap();
+        Footer {
+            plaintext_len: lens.iter().sum(),
+            core_plaintext_len: None,
+            segment_size: SegmentSize::MIN,
+            etag: Etag::Multipart([2; 16]),
+            checksum: None,
+            checksum_type: ChecksumType::FullObject,
+            header: StreamHeader {
+                salt: [3; 32],
+                nonce_prefix: [4; 7],
+            },
+            preamble_digest: [5; 32],
+            parts: Some(Parts {
+                count,
+                table_len: PartTable::stored_len(count, None) as u32,
+                part_size,
+            }),
+        }
+    }
+
+    fn stored_len(lens: &[u64]) -> u64 {
+        let part = |&len: &u64| 512 + len + 40 + 16 * (len + 40).div_ceil(4_080);
+        let table = PartTable::stored_len(lens.len() as u16, None);
+        lens.iter().map(part).sum::<u64>() + table + 256
+    }
+
+    #[test]
+    fn numbers_are_1_to_10_000() {
+        for bad in [0, 10_001, u16::MAX] {
+            assert_eq!(PartNumber::new(bad), None);
+        }
+        for good in [1, 10_000] {
+            assert_eq!(PartNumber::new(good).map(PartNumber::get), Some(good));
+        }
+    }
+
+    #[test]
+    fn the_part_size_tells_lengths() {
+        let parts = |count, part_size| Parts {
+            count,
+            table_len: 0,
+            part_size,
+        };
+        assert_eq!(parts(3, 10).len_of(1, 25), Some(10));
+        assert_eq!(parts(3, 10).len_of(2, 25), Some(5));
+        assert_eq!(parts(3, 10).len_of(3, 25), None);
+        assert_eq!(parts(3, 0).len_of(0, 25), None);
+        assert_eq!(parts(1, 0).len_of(0, 0), Some(0));
+        assert_eq!(parts(2, 10).len_of(1, 5), None);
+        assert_eq!(parts(3, u64::MAX).len_of(2, 25), None);
+    }
+
+    #[test]
+    fn entries_must_make_up_the_object() {
+        let lens = [100, 100, 30];
+        let (good, stored) = (footer(&lens, 100), stored_len(&lens));
+        let verify =
+            |footer: &Footer, lens: &[u64], stored| footer.verify_entries(&entries(lens), stored);
+        assert_eq!(verify(&good, &lens, stored), Ok(()));
+        assert_eq!(
+            verify(&good, &lens, stored + 1),
+            Err(MismatchError::StoredLength)
+        );
+        assert_eq!(
+            verify(&good, &lens[..2], stored),
+            Err(MismatchError::PartLengths)
+        );
+        for (part_size, other, error) in [
+            (100, [100, 99, 31], MismatchError::PartSize),
+            (100, [99, 100, 31], MismatchError::PartSize),
+            (100, [100, 100, 31], MismatchError::PartSize),
+            (0, [100, 100, 31], MismatchError::PartLengths),
+            (0, [100, 100, u64::MAX], MismatchError::PartLengths),
+        ] {
+            let footer = footer(&lens, part_size);
+            assert_eq!(verify(&footer, &other, stored), Err(error), "{other:?}");
+        }
+        let mut without = entries(&lens);
+        without[1].md5 = None;
+        assert_eq!(
+            good.verify_entries(&without, stored),
+            Err(MismatchError::PartSums)
+        );
+        let mut composite = good;
+        composite.checksum = Checksum::new(ChecksumAlgorithm::Crc32, &[0; 4]).ok();
+        composite.checksum_type = ChecksumType::Composite;
+        assert_eq!(
+            verify(&composite, &lens, stored),
+            Err(MismatchError::PartSums)
+        );
+        let mut single = good;
+        single.parts = None;
+        assert!(verify(&single, &lens, stored).is_err());
+    }
+
+    #[test]
+    fn a_part_is_no_object_of_one_stream() {
+        let footer = footer(&[100], 100);
+        assert!(footer.layout(stored_len(&[100])).is_err());
+        assert!(footer.layout(824 + 100).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn the_footer_alone_never_refuses_a_right_length(
+            lens in prop::collection::vec(0u64..200_000, 1..50),
+        ) {
+            let part_size = if lens.len() == 1 { lens[0] } else { 0 };
+            let footer = footer(&lens, part_size);
+            let stored = stored_len(&lens);
+            prop_assert_eq!(footer.verify_entries(&entries(&lens), stored), Ok(()));
+            prop_assert_eq!(footer.verify_stored_len(stored), Ok(()));
+            prop_assert!(footer.verify_stored_len(footer.plaintext_len).is_err());
+            prop_assert!(footer.verify_stored_len(u64::MAX).is_err());
+        }
+
+        #[test]
+        fn with_a_part_size_the_footer_knows_the_length(
+            size in 1u64..200_000, count in 1usize..50, last in 0u64..200_000,
+        ) {
+            let mut lens = vec![size; count];
+            lens.push(last);
+            let footer = footer(&lens, size);
+            let stored = stored_len(&lens);
+            prop_assert_eq!(footer.verify_stored_len(stored), Ok(()));
+            for wrong in [stored - 1, stored + 1, 0] {
+                prop_assert_eq!(footer.verify_stored_len(wrong), Err(MismatchError::StoredLength));
+            }
+        }
+    }
+}

@@ -355,6 +355,35 @@ mod tests {
     }
 
     #[test]
+    fn preambles_of_parts_share_what_follows_the_core() {
+        let dek = Dek::new([5; 32]);
+        let number = |n| PartNumber::new(n).unwrap();
+        let part = |n, len| Preamble {
+            core: Core::part(&dek, ObjectId([6; 16]), SegmentSize::MIN, number(n), len),
+            envelope: vec![1; 10],
+        };
+        let (one, last) = (part(1, 5), part(10_000, 0));
+        assert_eq!(one.shared_digest(), last.shared_digest());
+        assert_ne!(one.encode(), last.encode());
+        for preamble in [one, last] {
+            assert_eq!(Preamble::decode(&preamble.encode().unwrap()), Ok(preamble));
+        }
+        let with = |at: usize, bytes: &[u8]| {
+            let mut encoded = part(1, 5).encode().unwrap();
+            encoded[at..at + bytes.len()].copy_from_slice(bytes);
+            Preamble::decode(&encoded)
+        };
+        assert_eq!(with(16, &[0, 0]), Err(PreambleError::PartNumber(0)));
+        let many = 10_001u16;
+        assert_eq!(
+            with(16, &many.to_be_bytes()),
+            Err(PreambleError::PartNumber(many))
+        );
+        assert_eq!(with(11, &[1]), Err(PreambleError::PartNumber(1)));
+        assert_eq!(with(24, &[0xff; 8]), Err(PreambleError::PartLength));
+    }
+
+    #[test]
     fn an_envelope_fills_it_at_most() {
         let full = preamble(vec![9; MAX_ENVELOPE_LEN]);
         assert_eq!(Preamble::decode(&full.encode().unwrap()), Ok(full));

@@ -1,5 +1,6 @@
 //! The formats that are read, one file each, and what opens an object without any server.
 
+mod hashes;
 mod integrity;
 pub mod offline;
 mod parts;

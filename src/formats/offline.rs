@@ -7,15 +7,13 @@
 use std::fmt;
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 
-use md5::Md5;
-use sha1::Sha1;
-use sha2::{Digest, Sha256};
-
+use super::hashes::{Hashes, WrongSum};
+use super::{SumsError, verify_sums};
 use crate::aead::{
-    Checksum, ChecksumAlgorithm, CipherError, CommitmentError, Core, Dek, Engine, Etag, FOOTER_LEN,
-    FORMAT_VERSION, Footer, FooterError, HeaderError, Layout, LayoutError, MismatchError,
-    OpenError as SegmentError, Opener, PREAMBLE_LEN, Preamble, PreambleError, STREAM_HEADER_LEN,
-    SUITE, StreamHeader,
+    ChecksumAlgorithm, ChecksumType, CipherError, CommitmentError, Core, Dek, Engine, Etag,
+    FOOTER_LEN, FORMAT_VERSION, Footer, FooterError, HeaderError, Layout, LayoutError,
+    MismatchError, OpenError as SegmentError, Opener, PREAMBLE_LEN, PartEntry, PartTable, Preamble,
+    PreambleError, Role, STREAM_HEADER_LEN, SUITE, StreamHeader, TableError,
 };
 use crate::envelope::{Envelope, EnvelopeError};
 use crate::keys::{Context, KeyError, Keyring};
@@ -31,12 +29,14 @@ pub struct Inspection {
     pub core: Core,
     /// Bytes of the stored object.
     pub stored_len: u64,
-    /// Its layout, or why no object can be that long.
+    /// Its layout, or why no object can be that long. Of an object in parts, that of the first part.
     pub layout: Result<Layout, LayoutError>,
     /// The envelope in the preamble, as first written: none where it has none, or why it cannot be used.
     pub envelope: Result<Option<Envelope>, EnvelopeError>,
     /// What is wrong with the footer, as far as can be told without its key.
     pub footer: Result<(), FooterError>,
+    /// Stored bytes of the part table that the footer names; none where it names none.
+    pub table_len: Option<u32>,
 }
 
 /// One fact a line, for humans.
@@ -51,6 +51,15 @@ impl fmt::Display for Inspection {
         writeln!(f, "segment size      {}", self.core.segment_size)?;
         writeln!(f, "stored length     {}", self.stored_len)?;
         match &self.layout {
+            Ok(layout) if matches!(self.core.role, Role::Part(_)) => {
+                if let Role::Part(number) = self.core.role {
+                    writeln!(f, "first part        {number}")?;
+                }
+                writeln!(f, "its length        {}", layout.plaintext_len())?;
+                if let Some(len) = self.table_len {
+                    writeln!(f, "part table        {len} bytes")?;
+                }
+            }
             Ok(layout) => {
                 writeln!(f, "plaintext length  {}", layout.plaintext_len())?;
                 writeln!(f, "segments          {}", layout.segments())?;
@@ -78,7 +87,7 @@ impl fmt::Display for Inspection {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Recovered {
-    /// The preamble's core.
+    /// The preamble's core; of an object in parts, that of the first part.
     pub core: Core,
     /// The footer. Its ETag and checksum, where it has them, are those of the plaintext.
     pub footer: Footer,
@@ -97,18 +106,25 @@ pub fn inspect(mut reader: impl Read + Seek) -> Result<Inspection, OfflineError>
     Ok(Inspection {
         core: preamble.core,
         stored_len,
-        layout: preamble.core.layout(stored_len),
+        layout: match (preamble.core.role, preamble.core.plaintext_len) {
+            (Role::Part(_), Some(len)) => {
+                Layout::from_plaintext_len(preamble.core.segment_size, len)
+            }
+            _ => preamble.core.layout(stored_len),
+        },
         envelope: match preamble.envelope.as_slice() {
             [] => Ok(None),
             bytes => Envelope::decode(bytes).map(Some),
         },
+        table_len: footer.and_then(|bytes| Footer::clear_table_len(&bytes)),
         footer: footer
             .ok_or(FooterError::Missing)
             .and_then(|bytes| Footer::check_clear(&bytes)),
     })
 }
 
-/// Recovers an object's plaintext from its raw bytes, in memory of about two segments.
+/// Recovers an object's plaintext from its raw bytes, in memory of about two segments, and the part table
+/// of an object in parts.
 ///
 /// Nothing that is not authenticated is written. On an error, what was written before is a true
 /// beginning of the plaintext and no more. Reader and writer block: call it where that does no harm.
@@ -116,11 +132,7 @@ pub fn inspect(mut reader: impl Read + Seek) -> Result<Inspection, OfflineError>
 /// # Errors
 ///
 /// [`OfflineError`].
-pub async fn open<R, W>(
-    reader: R,
-    keyring: &Keyring,
-    mut writer: W,
-) -> Result<Recovered, OfflineError>
+pub async fn open<R, W>(reader: R, keyring: &Keyring, writer: W) -> Result<Recovered, OfflineError>
 where
     R: Read + Seek,
     W: Write,
@@ -132,44 +144,141 @@ where
     let footer_bytes = read_footer(&mut reader, stored_len)?.ok_or(FooterError::Missing)?;
     Footer::check_clear(&footer_bytes)?;
     let core = preamble.core;
-    core.layout(stored_len)?;
+    if core.role == Role::Single {
+        core.layout(stored_len)?;
+    }
 
     let dek = unwrap(keyring, &preamble).await?;
     core.verify_commitment(&dek)?;
     let footer = Footer::open(Engine::default(), &dek, &core.object_id, &footer_bytes)?;
     footer.verify_preamble(&preamble_bytes)?;
-    let layout = footer.layout(stored_len)?;
-
-    reader.seek(SeekFrom::Start(PREAMBLE_LEN as u64))?;
-    let mut header_bytes = [0; STREAM_HEADER_LEN];
-    reader.read_exact(&mut header_bytes)?;
-    let header = StreamHeader::decode(&header_bytes)?;
-    footer.verify_header(&header)?;
-    let opener = Opener::new(
-        Engine::default(),
-        &dek,
-        &header,
-        core.segment_size,
-        &core.encode(),
-    )?;
-    let mut hashes = Hashes::new(&footer);
-    let mut buffer = vec![0; core.segment_size.sealed_capacity(1)];
-    for index in 0..layout.segments() {
-        let range = layout.segment_stored_range(index);
-        // A segment is never longer than the buffer, which has the segment size.
-        let len = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
-        let segment = buffer
-            .get_mut(..len)
-            .ok_or(LayoutError::Impossible(stored_len))?;
-        reader.read_exact(segment)?;
-        let n = opener.open_in_place(index, layout.is_last(index), segment)?;
-        let plaintext = &segment[..n];
-        hashes.update(plaintext);
-        writer.write_all(plaintext)?;
+    let mut object = Object {
+        reader,
+        writer,
+        dek,
+        core,
+        footer,
+        buffer: vec![0; core.segment_size.sealed_capacity(1)],
+    };
+    match core.role {
+        Role::Part(_) => object.parts(stored_len)?,
+        _ => object.single(stored_len)?,
     }
-    writer.flush()?;
-    hashes.verify(&footer)?;
+    object.writer.flush()?;
     Ok(Recovered { core, footer })
+}
+
+/// An object whose key and footer are known, on its way from reader to writer.
+struct Object<R, W> {
+    reader: R,
+    writer: W,
+    dek: Dek,
+    /// The core of the preamble that the object begins with.
+    core: Core,
+    footer: Footer,
+    /// Has the segment size.
+    buffer: Vec<u8>,
+}
+
+impl<R: Read + Seek, W: Write> Object<R, W> {
+    fn single(&mut self, stored_len: u64) -> Result<(), OfflineError> {
+        let layout = self.footer.layout(stored_len)?;
+        self.reader.seek(SeekFrom::Start(PREAMBLE_LEN as u64))?;
+        let header = self.header()?;
+        self.footer.verify_header(&header)?;
+        let md5 = match self.footer.etag {
+            Etag::Md5(md5) => Some(md5),
+            _ => None,
+        };
+        let mut hashes = Hashes::new(md5, self.footer.checksum);
+        let core = self.core;
+        self.stream(&core, &header, &layout, &mut [&mut hashes])?;
+        Ok(hashes.verify()?)
+    }
+
+    fn parts(&mut self, stored_len: u64) -> Result<(), OfflineError> {
+        let full = self.footer.checksum_type == ChecksumType::FullObject;
+        let mut whole = Hashes::new(None, self.footer.checksum.filter(|_| full));
+        let entries = self.table(stored_len)?;
+        self.reader.seek(SeekFrom::Start(0))?;
+        for entry in &entries {
+            let core = self.part_core(entry)?;
+            let header = self.header()?;
+            if entry.header.is_some_and(|pinned| pinned != header) {
+                return Err(MismatchError::StreamHeader.into());
+            }
+            let layout = entry.layout(core.segment_size)?;
+            let mut hashes = Hashes::new(entry.md5, entry.checksum);
+            self.stream(&core, &header, &layout, &mut [&mut hashes, &mut whole])?;
+            hashes.verify()?;
+        }
+        Ok(whole.verify()?)
+    }
+
+    /// The part table, checked against footer and length.
+    fn table(&mut self, stored_len: u64) -> Result<Vec<PartEntry>, OfflineError> {
+        let (core, footer) = (&self.core, &self.footer);
+        let parts = footer.parts.ok_or(MismatchError::Preamble)?;
+        let behind = FOOTER_LEN as u64 + u64::from(parts.table_len);
+        let at = stored_len
+            .checked_sub(behind)
+            .ok_or(MismatchError::StoredLength)?;
+        footer.verify_stored_len(stored_len)?;
+        let table = PartTable::new(Engine::default(), &self.dek, &core.object_id, footer)?;
+        // At most a megabyte: the footer's number of parts is in range.
+        let mut bytes = vec![0; usize::try_from(parts.table_len).unwrap_or_default()];
+        self.reader.seek(SeekFrom::Start(at))?;
+        self.reader.read_exact(&mut bytes)?;
+        let entries = table.open(&bytes)?;
+        footer.verify_entries(&entries, stored_len)?;
+        verify_sums(footer, &entries)?;
+        Ok(entries)
+    }
+
+    /// Reads a part's preamble, which must be the one that its entry makes.
+    fn part_core(&mut self, entry: &PartEntry) -> Result<Core, OfflineError> {
+        let mut bytes = [0; PREAMBLE_LEN];
+        self.reader.read_exact(&mut bytes)?;
+        let core = entry.core(&self.dek, self.core.object_id, self.footer.segment_size);
+        if Preamble::decode(&bytes)?.core != core {
+            return Err(MismatchError::Preamble.into());
+        }
+        self.footer.verify_preamble(&bytes)?;
+        Ok(core)
+    }
+
+    fn header(&mut self) -> Result<StreamHeader, OfflineError> {
+        let mut bytes = [0; STREAM_HEADER_LEN];
+        self.reader.read_exact(&mut bytes)?;
+        Ok(StreamHeader::decode(&bytes)?)
+    }
+
+    /// Opens the segments of one stream.
+    fn stream(
+        &mut self,
+        core: &Core,
+        header: &StreamHeader,
+        layout: &Layout,
+        hashes: &mut [&mut Hashes],
+    ) -> Result<(), OfflineError> {
+        let (engine, size) = (Engine::default(), core.segment_size);
+        let opener = Opener::new(engine, &self.dek, header, size, &core.encode())?;
+        for index in 0..layout.segments() {
+            let range = layout.segment_stored_range(index);
+            // A segment is never longer than the buffer, which has the segment size.
+            let len = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
+            let segment = self
+                .buffer
+                .get_mut(..len)
+                .ok_or(LayoutError::Impossible(layout.stored_len()))?;
+            self.reader.read_exact(segment)?;
+            let n = opener.open_in_place(index, layout.is_last(index), segment)?;
+            let plaintext = &segment[..n];
+            hashes.iter_mut().for_each(|hash| hash.update(plaintext));
+            self.writer.write_all(plaintext)?;
+        }
+        Ok(())
+    }
 }
 
 /// The data key, by the first recipient of the preamble's envelope that has it.
@@ -221,83 +330,6 @@ fn read_footer(
     Ok(Some(bytes))
 }
 
-/// The sums of the plaintext that the footer has something to say about.
-struct Hashes {
-    md5: Option<Md5>,
-    checksum: Option<Hash>,
-}
-
-enum Hash {
-    Crc(ChecksumAlgorithm, crc_fast::Digest),
-    Sha1(Sha1),
-    Sha256(Sha256),
-}
-
-impl Hashes {
-    fn new(footer: &Footer) -> Self {
-        Self {
-            md5: matches!(footer.etag, Etag::Md5(_)).then(Md5::new),
-            checksum: footer
-                .checksum
-                .and_then(|checksum| Hash::new(checksum.algorithm())),
-        }
-    }
-
-    fn update(&mut self, plaintext: &[u8]) {
-        if let Some(md5) = &mut self.md5 {
-            md5.update(plaintext);
-        }
-        match &mut self.checksum {
-            None => {}
-            Some(Hash::Crc(_, digest)) => digest.update(plaintext),
-            Some(Hash::Sha1(digest)) => digest.update(plaintext),
-            Some(Hash::Sha256(digest)) => digest.update(plaintext),
-        }
-    }
-
-    fn verify(self, footer: &Footer) -> Result<(), OfflineError> {
-        let md5 = self.md5.map(|md5| Etag::Md5(md5.finalize().into()));
-        if md5.is_some_and(|etag| etag != footer.etag) {
-            return Err(OfflineError::Md5);
-        }
-        match footer.checksum {
-            Some(expected) if self.checksum.and_then(Hash::finish) != Some(expected) => {
-                Err(OfflineError::Checksum(expected.algorithm()))
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-impl Hash {
-    /// None for an algorithm that is not known here, which then does not verify.
-    fn new(algorithm: ChecksumAlgorithm) -> Option<Self> {
-        use crc_fast::CrcAlgorithm::{Crc32Iscsi, Crc32IsoHdlc, Crc64Nvme};
-        let crc = |parameters| Self::Crc(algorithm, crc_fast::Digest::new(parameters));
-        match algorithm {
-            ChecksumAlgorithm::Crc32 => Some(crc(Crc32IsoHdlc)),
-            ChecksumAlgorithm::Crc32c => Some(crc(Crc32Iscsi)),
-            ChecksumAlgorithm::Crc64Nvme => Some(crc(Crc64Nvme)),
-            ChecksumAlgorithm::Sha1 => Some(Self::Sha1(Sha1::new())),
-            ChecksumAlgorithm::Sha256 => Some(Self::Sha256(Sha256::new())),
-        }
-    }
-
-    fn finish(self) -> Option<Checksum> {
-        match self {
-            Self::Crc(algorithm, digest) => {
-                let value = digest.finalize().to_be_bytes();
-                let start = value.len().checked_sub(algorithm.value_len())?;
-                Checksum::new(algorithm, &value[start..]).ok()
-            }
-            Self::Sha1(digest) => Checksum::new(ChecksumAlgorithm::Sha1, &digest.finalize()).ok(),
-            Self::Sha256(digest) => {
-                Checksum::new(ChecksumAlgorithm::Sha256, &digest.finalize()).ok()
-            }
-        }
-    }
-}
-
 /// An object that cannot be inspected or recovered.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -338,6 +370,12 @@ pub enum OfflineError {
     /// The footer is authentic and does not fit the rest of the object.
     #[error(transparent)]
     Mismatch(#[from] MismatchError),
+    /// The part table was changed or cannot be used.
+    #[error(transparent)]
+    Table(#[from] TableError),
+    /// The parts' sums do not make up the object's.
+    #[error(transparent)]
+    Sums(#[from] SumsError),
     /// The stream's header cannot be used.
     #[error(transparent)]
     Header(#[from] HeaderError),
@@ -347,12 +385,21 @@ pub enum OfflineError {
     /// The cipher engine could not be set up.
     #[error(transparent)]
     Cipher(#[from] CipherError),
-    /// All segments are authentic, but the plaintext's MD5 is not the one in the footer.
-    #[error("the plaintext does not have the MD5 that the footer holds")]
+    /// All segments are authentic, but the plaintext's MD5 is not the one in footer or table.
+    #[error("the plaintext does not have the MD5 that was noted")]
     Md5,
-    /// All segments are authentic, but the plaintext's checksum is not the one in the footer.
-    #[error("the plaintext does not have the {0:?} checksum that the footer holds")]
+    /// All segments are authentic, but the plaintext's checksum is not the one in footer or table.
+    #[error("the plaintext does not have the {0:?} checksum that was noted")]
     Checksum(ChecksumAlgorithm),
+}
+
+impl From<WrongSum> for OfflineError {
+    fn from(wrong: WrongSum) -> Self {
+        match wrong {
+            WrongSum::Md5 => Self::Md5,
+            WrongSum::Checksum(algorithm) => Self::Checksum(algorithm),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -360,27 +407,6 @@ mod tests {
     use std::io::Cursor;
 
     use super::*;
-
-    #[test]
-    fn checksums_are_those_of_their_check_values() {
-        for (algorithm, value) in [
-            (ChecksumAlgorithm::Crc32, &[0xcb, 0xf4, 0x39, 0x26][..]),
-            (ChecksumAlgorithm::Crc32c, &[0xe3, 0x06, 0x92, 0x83]),
-            (
-                ChecksumAlgorithm::Crc64Nvme,
-                &[0xae, 0x8b, 0x14, 0x86, 0x0a, 0x79, 0x98, 0x88],
-            ),
-        ] {
-            let mut hashes = Hashes {
-                md5: None,
-                checksum: Hash::new(algorithm),
-            };
-            hashes.update(b"123");
-            hashes.update(b"456789");
-            let found = hashes.checksum.and_then(Hash::finish).unwrap();
-            assert_eq!(found.value(), value, "{algorithm:?}");
-        }
-    }
 
     #[test]
     fn what_is_not_sealed_is_named_so() {

@@ -228,11 +228,14 @@ impl Table {
 }
 
 /// What an object's ETag or checksum says, the parts' own do not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum SumsError {
     /// The ETag is not the MD5 of the parts' MD5s.
+    #[error("the ETag is not that of the parts' MD5s")]
     Md5,
     /// The composite checksum is not that of the parts' checksums.
+    #[error("the checksum is not that of the parts' checksums")]
     Checksum,
 }
 
