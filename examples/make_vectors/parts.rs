@@ -154,16 +154,22 @@ fn of_parts(pieces: &[Vec<u8>]) -> (Dek, ObjectId, Vec<u8>) {
     )
 }
 
-/// 110 parts of ten bytes: three segments of table.
-const MANY: [Part; 110] = {
-    let mut parts = [(0, 10, true); 110];
+/// Parts of ten bytes.
+const fn tens<const N: usize>() -> [Part; N] {
+    let mut parts = [(0, 10, true); N];
     let mut at = 0;
-    while at < parts.len() {
+    while at < N {
         parts[at].0 = at as u16 + 1;
         at += 1;
     }
     parts
-};
+}
+
+/// Three segments of table.
+const MANY: [Part; 110] = tens();
+
+/// Four segments of table.
+const MORE: [Part; 163] = tens();
 
 pub fn opened() -> Vec<Case> {
     let open = |name: &'static str, plan: Plan| case(name, plan, Ok(()), Ok(()));
@@ -426,15 +432,7 @@ pub fn tables() -> Vec<Case> {
             Plan {
                 seed: "more parts",
                 len: 1_630,
-                parts: &{
-                    let mut parts = [(0, 10, true); 163];
-                    let mut at = 0;
-                    while at < parts.len() {
-                        parts[at].0 = at as u16 + 1;
-                        at += 1;
-                    }
-                    parts
-                },
+                parts: &MORE,
                 pieces: |p| {
                     let (first, second) = p[163][4_096..].split_at_mut(4_096);
                     first.swap_with_slice(&mut second[..4_096]);
