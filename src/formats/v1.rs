@@ -317,14 +317,18 @@ pub fn protocol_checksum(stored: &aead::Checksum) -> Option<Checksum> {
     Checksum::from_bytes(algorithm, stored.value())
 }
 
-/// A verified checksum as the footer holds it.
-pub fn footer_checksum(checksum: &Checksum) -> Option<aead::Checksum> {
-    let algorithm = match checksum.algorithm() {
+/// A checksum algorithm as the footer names it.
+pub fn footer_algorithm(algorithm: Algorithm) -> ChecksumAlgorithm {
+    match algorithm {
         Algorithm::Crc32 => ChecksumAlgorithm::Crc32,
         Algorithm::Crc32c => ChecksumAlgorithm::Crc32c,
         Algorithm::Crc64Nvme => ChecksumAlgorithm::Crc64Nvme,
         Algorithm::Sha1 => ChecksumAlgorithm::Sha1,
         Algorithm::Sha256 => ChecksumAlgorithm::Sha256,
-    };
-    aead::Checksum::new(algorithm, checksum.as_bytes()).ok()
+    }
+}
+
+/// A verified checksum as the footer holds it.
+pub fn footer_checksum(checksum: &Checksum) -> Option<aead::Checksum> {
+    aead::Checksum::new(footer_algorithm(checksum.algorithm()), checksum.as_bytes()).ok()
 }

@@ -39,7 +39,7 @@ const MAX_DOCUMENT: usize = 8 << 20;
 
 /// How often a completion is tried again because the store's parts changed under it: another request for the
 /// same upload got in between.
-const ATTEMPTS: usize = 3;
+const ATTEMPTS: usize = 2;
 
 /// Answers CompleteMultipartUpload.
 ///
@@ -59,22 +59,18 @@ pub async fn complete(service: &Service, mut call: Call) -> Result<Response, Err
         id: &id,
         named: &named,
     };
-    let mut result = Err(Error::Contended);
+    let mut result = Err(Error::InvalidPart);
     for _ in 0..ATTEMPTS {
-        result = completion.attempt().await;
-        match &result {
-            Err(Error::Contended) => {}
-            _ => break,
-        }
+        result = match completion.attempt().await {
+            // The store refuses parts that are as they are named: it wants all that were uploaded to be named, or another
+            // completion got in between. The next try tells.
+            Err(Error::Contended) => Err(Error::InvalidPart),
+            result => {
+                return completion.or_done_before(result).await;
+            }
+        };
     }
-    match result {
-        // The answer to an earlier try may have been lost on its way: S3 gives it again.
-        Err(Error::NoSuchUpload) => match completion.done_before().await {
-            Some(done) => Ok(done),
-            None => Err(Error::NoSuchUpload),
-        },
-        result => result,
-    }
+    result
 }
 
 /// One part that a client wants in the object.
@@ -431,7 +427,10 @@ impl Completion<'_> {
             last.entry.header = Some(header);
             (last.entry.number.get(), Some((body, last.stored_len()?)))
         } else {
-            (free_number(last.entry.number, stored), None)
+            (
+                tail_number(last.entry.number, stored, upload.checksum),
+                None,
+            )
         };
         let entries: Vec<PartEntry> = chosen.iter().map(|part| part.entry).collect();
         let md5 = combined_md5(&entries);
@@ -629,6 +628,14 @@ impl Completion<'_> {
         Ok(())
     }
 
+    /// The answer to an earlier try may have been lost on its way: S3 gives it again.
+    async fn or_done_before(&self, result: Result<Response, Error>) -> Result<Response, Error> {
+        match result {
+            Err(Error::NoSuchUpload) => self.done_before().await.ok_or(Error::NoSuchUpload),
+            result => result,
+        }
+    }
+
     /// The same answer again, where the object at the key is this very upload, completed with these parts: its data
     /// key vouches for the receipts.
     async fn done_before(&self) -> Option<Response> {
@@ -703,12 +710,55 @@ fn refusal(error: StoreError, guard: Guard) -> Error {
     }
 }
 
-/// A number behind the last part that no part of the client has, so that nothing of the client's is overwritten should
-/// this completion fail. A held last part has its own number, and so never comes here with 10,000.
-fn free_number(last: PartNumber, stored: &BTreeMap<u16, StoredPart>) -> u16 {
-    (last.get() + 1..=MAX_NUMBER)
-        .find(|number| !stored.contains_key(number))
+/// A number behind the last part for table and footer. One that an earlier try took is taken again, so that no more than
+/// the parts that are named and the footer are there (Ceph refuses others); else one that no part of the client has,
+/// so that nothing of the client's is overwritten should this completion fail. A held last part has its own
+/// number, and so never comes here with 10,000.
+fn tail_number(
+    last: PartNumber,
+    stored: &BTreeMap<u16, StoredPart>,
+    wanted: Option<Wanted>,
+) -> u16 {
+    let behind = last.get() + 1..=MAX_NUMBER;
+    let tail = stored
+        .range(behind.clone())
+        .find(|(_, part)| is_tail(part.stored_len, wanted));
+    tail.map(|(number, _)| *number)
+        .or_else(|| {
+            behind
+                .into_iter()
+                .find(|number| !stored.contains_key(number))
+        })
         .unwrap_or(MAX_NUMBER)
+}
+
+/// Whether a stored part of so many bytes is table and footer, left by a completion that failed: parts of clients are
+/// longer, since short ones are held.
+pub fn is_tail(stored_len: u64, wanted: Option<Wanted>) -> bool {
+    let shortest = part_stored_len(MIN_PART).unwrap_or(MIN_PART);
+    stored_len < shortest && is_table_and_footer(stored_len, wanted)
+}
+
+/// Whether so many bytes can be a table and a footer.
+pub fn is_table_and_footer(stored_len: u64, wanted: Option<Wanted>) -> bool {
+    let Some(table) = stored_len.checked_sub(FOOTER_LEN as u64) else {
+        return false;
+    };
+    // A part whose checksum is not known leaves the object without one.
+    let with = wanted.map(|wanted| v1::footer_algorithm(wanted.algorithm));
+    [None, with].into_iter().any(|algorithm| {
+        // Lengths ascend with the count.
+        let (mut least, mut most) = (1, MAX_NUMBER);
+        while least < most {
+            let middle = least + (most - least) / 2;
+            if PartTable::stored_len(middle, algorithm) < table {
+                least = middle + 1;
+            } else {
+                most = middle;
+            }
+        }
+        PartTable::stored_len(least, algorithm) == table
+    })
 }
 
 fn combined_md5(entries: &[PartEntry]) -> Option<[u8; 16]> {

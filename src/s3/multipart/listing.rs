@@ -8,7 +8,7 @@ use super::super::call::{Call, Response, Service};
 use super::super::object::quoted;
 use super::super::xml::Writer;
 use super::super::{Error, meta};
-use super::complete::part_plaintext_len;
+use super::complete::{is_table_and_footer, is_tail, part_plaintext_len};
 use super::staging::Staging;
 use super::xml::{PartsPage, StoredPart, parse_parts};
 use super::{state, upload_id};
@@ -50,14 +50,22 @@ pub async fn list_parts(service: &Service, call: Call) -> Result<Response, Error
     let mut parts: BTreeMap<u16, StoredPart> = stored
         .parts
         .into_iter()
+        // Table and footer of a completion that failed are no part of the client's.
+        .filter(|part| !is_tail(part.stored_len, upload.checksum))
         .map(|part| (part.number, part))
         .collect();
     // Where the store's page ends and there are more, nothing behind it can be shown yet.
     let end = stored.next.unwrap_or(u16::MAX);
     for (number, part) in held.filter(|(number, _)| *number <= end) {
         match parts.get(&number) {
-            // A part that was uploaded again with another length may be in both places: the later one counts.
-            Some(other) if other.last_modified > part.last_modified => {}
+            // A part that was uploaded again with another length may be in both places: the later one counts. But a held
+            // part that a failed completion joined with table and footer is the held part.
+            Some(other)
+                if other.last_modified > part.last_modified
+                    && !other
+                        .stored_len
+                        .checked_sub(part.stored_len)
+                        .is_some_and(|more| is_table_and_footer(more, upload.checksum)) => {}
             _ => {
                 parts.insert(number, part);
             }
