@@ -3,14 +3,17 @@
 //! A blob is written once and never changed, so it may be read while its object is being replaced, and an
 //! interrupted write can only leave a file that no record names. [`Blobs::sweep`] removes those at start.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncWriteExt, BufWriter};
+
+use super::catalog::Garbage;
 
 /// How much of a body is held before it goes to the file.
 const WRITE_BUFFER: usize = 128 * 1024;
@@ -40,6 +43,15 @@ impl fmt::Display for BlobId {
 #[derive(Debug)]
 pub(super) struct Blobs {
     root: PathBuf,
+    /// By upload id: the objects from parts that are being read.
+    read: Mutex<HashMap<String, Reading>>,
+}
+
+/// Who reads an object, and what is to be removed when they are done.
+#[derive(Debug, Default)]
+struct Reading {
+    readers: usize,
+    doomed: Vec<BlobId>,
 }
 
 impl Blobs {
@@ -49,7 +61,10 @@ impl Blobs {
             std::fs::create_dir_all(root.join(format!("{first:02x}")))?;
         }
         sync_folder(&root)?;
-        Ok(Self { root })
+        Ok(Self {
+            root,
+            read: Mutex::default(),
+        })
     }
 
     /// Begins a new blob.
@@ -93,11 +108,39 @@ impl Blobs {
         File::open(self.path(id))
     }
 
-    /// Removes a blob that no record names any more. A failure costs space until the next sweep, so it is only logged.
-    pub(super) fn discard(&self, id: &BlobId) {
-        if let Err(error) = std::fs::remove_file(self.path(id)) {
-            tracing::warn!(blob = %id, %error, "could not remove a blob that is no longer used");
+    /// Keeps the parts of an object for as long as the answer lives, since they are opened one after another. To be
+    /// called before its parts are looked up: what is looked up after that is removed no earlier.
+    pub(super) fn hold(self: &Arc<Self>, upload: &str) -> Hold {
+        self.reading().entry(upload.to_owned()).or_default().readers += 1;
+        Hold {
+            blobs: Arc::clone(self),
+            upload: upload.to_owned(),
         }
+    }
+
+    /// Removes what no record names any more, once nobody reads it.
+    pub(super) fn discard(&self, garbage: Garbage) {
+        if let Some(upload) = &garbage.upload
+            && let Some(reading) = self.reading().get_mut(upload)
+        {
+            reading.doomed.extend(garbage.blobs);
+            return;
+        }
+        self.remove(&garbage.blobs);
+    }
+
+    /// A failure costs space until the next sweep, so it is only logged.
+    fn remove(&self, blobs: &[BlobId]) {
+        for id in blobs {
+            if let Err(error) = std::fs::remove_file(self.path(id)) {
+                tracing::warn!(blob = %id, %error, "could not remove a blob that is no longer used");
+            }
+        }
+    }
+
+    fn reading(&self) -> MutexGuard<'_, HashMap<String, Reading>> {
+        // Every change under the lock is complete in itself.
+        self.read.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Removes every file that is not in `live`, and says how many there were.
@@ -120,9 +163,42 @@ impl Blobs {
         Ok(removed)
     }
 
-    fn path(&self, id: &BlobId) -> PathBuf {
+    pub(super) fn path(&self, id: &BlobId) -> PathBuf {
         let fan = id.0.get(..2).unwrap_or("00");
         self.root.join(fan).join(&id.0)
+    }
+}
+
+/// Someone reads an object from parts.
+#[derive(Debug)]
+pub(super) struct Hold {
+    blobs: Arc<Blobs>,
+    upload: String,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let doomed = {
+            let mut reading = self.blobs.reading();
+            let Some(own) = reading.get_mut(&self.upload) else {
+                return;
+            };
+            own.readers = own.readers.saturating_sub(1);
+            if own.readers > 0 {
+                return;
+            }
+            reading.remove(&self.upload)
+        };
+        let doomed = doomed.map(|own| own.doomed).unwrap_or_default();
+        if doomed.is_empty() {
+            return;
+        }
+        // A reader ends wherever its connection does, and up to 10,000 files are too much to remove there.
+        let blobs = Arc::clone(&self.blobs);
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(move || blobs.remove(&doomed))),
+            Err(_) => blobs.remove(&doomed),
+        }
     }
 }
 

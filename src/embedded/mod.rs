@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! hyper → s3s → service → catalog   DATA/catalog.redb     what exists; its commit is the write
-//!                       ↘ blobs     DATA/blobs/ab/ab12…   one immutable file for each body
+//!                       ↘ blobs     DATA/blobs/ab/ab12…   one immutable file for each body or part of one
 //! ```
 //!
 //! It keeps what it answered for across a crash or a loss of power, and it is made for trying things out, not for
@@ -52,6 +52,23 @@ pub struct Options {
     pub secret_key: String,
     /// A loopback address; port 0 takes a free one.
     pub listen: SocketAddr,
+}
+
+/// What the store holds requests to.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Limits {
+    /// The fewest bytes of a part that is not its object's last. S3's is 5 MiB; tests of many parts want less.
+    pub smallest_part: u64,
+}
+
+impl Default for Limits {
+    /// As S3 has them.
+    fn default() -> Self {
+        Self {
+            smallest_part: 5 * 1024 * 1024,
+        }
+    }
 }
 
 /// Why the store did not start.
@@ -128,6 +145,18 @@ pub async fn start(options: Options) -> Result<Handle, Error> {
 /// # Errors
 /// Says why the folder or the listener cannot be used.
 pub async fn start_on(listener: TcpListener, options: Options) -> Result<Handle, Error> {
+    start_with(listener, options, Limits::default()).await
+}
+
+/// As [`start_on`], with other limits than S3's.
+///
+/// # Errors
+/// Says why the folder or the listener cannot be used.
+pub async fn start_with(
+    listener: TcpListener,
+    options: Options,
+    limits: Limits,
+) -> Result<Handle, Error> {
     let endpoint = listener.local_addr().map_err(|source| Error::Listen {
         address: options.listen,
         source,
@@ -137,21 +166,24 @@ pub async fn start_on(listener: TcpListener, options: Options) -> Result<Handle,
     }
 
     let data = options.data;
-    let store = tokio::task::spawn_blocking(move || open(&data).map_err(|error| (data, error)))
-        .await
-        .map_err(|error| Error::Data {
-            path: PathBuf::new(),
-            source: error.into(),
-        })?
-        .map_err(|(path, error)| match error {
-            CatalogError::Database(error) if matches!(*error, redb::Error::DatabaseAlreadyOpen) => {
-                Error::InUse(path)
-            }
-            error => Error::Data {
-                path,
+    let store =
+        tokio::task::spawn_blocking(move || open(&data, limits).map_err(|error| (data, error)))
+            .await
+            .map_err(|error| Error::Data {
+                path: PathBuf::new(),
                 source: error.into(),
-            },
-        })?;
+            })?
+            .map_err(|(path, error)| match error {
+                CatalogError::Database(error)
+                    if matches!(*error, redb::Error::DatabaseAlreadyOpen) =>
+                {
+                    Error::InUse(path)
+                }
+                error => Error::Data {
+                    path,
+                    source: error.into(),
+                },
+            })?;
 
     let mut builder = S3ServiceBuilder::new(store);
     builder.set_auth(SimpleAuth::from_single(
@@ -167,7 +199,7 @@ pub async fn start_on(listener: TcpListener, options: Options) -> Result<Handle,
     })
 }
 
-fn open(data: &Path) -> Result<Store, CatalogError> {
+fn open(data: &Path, limits: Limits) -> Result<Store, CatalogError> {
     std::fs::create_dir_all(data)?;
     // The database is also the lock on the folder, so it comes first.
     let catalog = Catalog::open(&data.join("catalog.redb"))?;
@@ -179,7 +211,7 @@ fn open(data: &Path) -> Result<Store, CatalogError> {
             "removed what interrupted uploads had left in the embedded store"
         );
     }
-    Ok(Store::new(catalog, blobs))
+    Ok(Store::new(catalog, blobs, limits))
 }
 
 async fn serve(listener: TcpListener, service: S3Service, mut stopped: watch::Receiver<bool>) {
