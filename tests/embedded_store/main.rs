@@ -1,33 +1,46 @@
 //! The embedded store over a real socket, as the gateway and an SDK use it.
 #![cfg(feature = "embedded")]
 
+mod multipart;
+mod settings;
+
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
 use aws_sdk_s3::Client;
-use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
+use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::config::{
+    BehaviorVersion, Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation,
+};
 use aws_sdk_s3::error::ProvideErrorMetadata;
 use aws_sdk_s3::presigning::PresigningConfig;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::MetadataDirective;
-use sealgate::embedded::{Handle, Options, start};
+use sealgate::embedded::{Handle, Limits, Options, start_with};
 
 async fn serve(folder: &std::path::Path) -> (Handle, Client) {
-    let handle = start(Options {
+    serve_within(folder, Limits::default()).await
+}
+
+async fn serve_within(folder: &std::path::Path, limits: Limits) -> (Handle, Client) {
+    let options = Options {
         data: folder.to_owned(),
         access_key: "access".to_owned(),
         secret_key: "secret".to_owned(),
         listen: "127.0.0.1:0".parse().unwrap(),
-    })
-    .await
-    .unwrap();
+    };
+    let listener = tokio::net::TcpListener::bind(options.listen).await.unwrap();
+    let handle = start_with(listener, options, limits).await.unwrap();
     let config = aws_sdk_s3::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new("us-east-1"))
         .credentials_provider(Credentials::new("access", "secret", None, None, "test"))
         .endpoint_url(format!("http://{}", handle.endpoint))
         .force_path_style(true)
+        .retry_config(RetryConfig::disabled())
+        .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+        .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
         .http_client(aws_smithy_http_client::Builder::new().build_http())
         .build();
     (handle, Client::from_conf(config))
