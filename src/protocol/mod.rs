@@ -7,7 +7,10 @@
 pub mod aws_chunked;
 pub mod checksum;
 pub mod conditions;
+pub mod cors;
 pub mod date;
+pub mod post_form;
+pub mod post_policy;
 pub mod range;
 pub mod uri;
 pub mod xml;
