@@ -57,7 +57,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     // Beside the way of a request.
     ("admin", &["telemetry"]),
-    ("config", &["keys", "policy", "secret", "telemetry"]),
+    (
+        "config",
+        &["keys", "policy", "protocol", "secret", "telemetry"],
+    ),
     ("embedded", &[]),
     // The composition root, and the commands that start it.
     (

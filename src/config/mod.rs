@@ -9,6 +9,7 @@
 //! Nothing here reads the process's environment or file system by itself: [`Sources`] says how.
 
 pub mod cli;
+mod cors;
 mod decode;
 mod error;
 mod fields;
@@ -24,9 +25,11 @@ use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use crate::policy::{Action, Pattern, Rule, Secret, StoreCredentials, User};
+pub use crate::protocol::cors::Rule as CorsRule;
 pub use crate::telemetry::{LogFormat, LogLevel};
 pub use error::{ConfigError, Finding, Origin};
 pub use key_file::KeyBytes;
@@ -289,6 +292,7 @@ impl Buckets {
                 .unwrap_or_else(|| self.default_recipients.clone()),
             bound_as: found.bound_as.unwrap_or_else(|| bucket.to_owned()),
             multipart_bucket: found.multipart_bucket.filter(|other| other != bucket),
+            cors: found.cors,
         }
     }
 
@@ -312,6 +316,7 @@ struct BucketFields {
     recipients: Option<Vec<String>>,
     bound_as: Option<String>,
     multipart_bucket: Option<String>,
+    cors: Option<Arc<[CorsRule]>>,
 }
 
 impl BucketFields {
@@ -330,6 +335,7 @@ impl BucketFields {
             .multipart_bucket
             .take()
             .or_else(|| general.multipart_bucket.clone());
+        self.cors = self.cors.take().or_else(|| general.cors.clone());
     }
 }
 
@@ -351,6 +357,8 @@ pub struct BucketSettings {
     pub bound_as: String,
     /// The bucket for the temporary objects of uploads in parts, if not this one.
     pub multipart_bucket: Option<String>,
+    /// What browsers of other origins may do, in place of what the store says.
+    pub cors: Option<Arc<[CorsRule]>>,
 }
 
 /// `plaintext`: whether objects that are not sealed are served.

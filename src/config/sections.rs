@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::Uri;
 use http::uri::Scheme;
 
+use super::cors;
 use super::decode::{Decoder, Section, Spot, Text, join};
 use super::error::Origin;
 use super::key_file::KeyBytes;
@@ -838,6 +839,7 @@ fn bucket(
         "bound_as",
         "metadata",
         "multipart_bucket",
+        "cors",
     ];
     let s = d.section(Some(node), path, &known);
     let plaintext = [
@@ -868,6 +870,7 @@ fn bucket(
         recipients: recipients(d, &s, keys),
         bound_as: bound_as(d, &s, pattern, names),
         multipart_bucket: multipart_bucket(d, &s, names),
+        cors: cors::rules(d, &s),
     }
 }
 

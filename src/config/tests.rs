@@ -543,6 +543,27 @@ fn problems_of_users_are_told() {
 }
 
 #[test]
+fn rules_for_other_origins_come_from_the_most_specific_section_that_has_them() {
+    let rule = "{allowed_origins: [\"https://a\"], allowed_methods: [GET], allowed_headers: [X-*], expose_headers: [ETag], max_age_seconds: 5}";
+    let text = small_with(&format!(
+        "buckets: {{\"*\": {{cors: [{rule}]}}, own: {{etag: opaque}}, none: {{cors: []}}}}"
+    ));
+    let buckets = World::new().load(&text).unwrap().config.buckets;
+    for bucket in ["own", "any"] {
+        let rules = buckets.of(bucket).cors.unwrap();
+        assert_eq!(rules.len(), 1, "{bucket}");
+        assert_eq!((rules[0].max_age, rules[0].expose.len()), (Some(5), 1));
+    }
+    assert_eq!(buckets.of("none").cors.as_deref(), Some(&[][..]));
+    let without = World::new()
+        .load(&small_with("cache: {entries: 1}"))
+        .unwrap()
+        .config
+        .buckets;
+    assert!(without.of("any").cors.is_none(), "the store's rules count");
+}
+
+#[test]
 fn problems_of_buckets_are_told() {
     for (section, expected) in [
         (
@@ -584,6 +605,46 @@ fn problems_of_buckets_are_told() {
         (
             "buckets: {b: {bound_as: \"c*\"}}",
             "buckets.b.bound_as: \"c*\" is a pattern",
+        ),
+        (
+            "buckets: {b: {cors: x}}",
+            "buckets.b.cors: is a text, not a list",
+        ),
+        (
+            "buckets: {b: {cors: [{allowed_methods: [GET]}]}}",
+            "buckets.b.cors[0].allowed_origins: is missing. List them",
+        ),
+        (
+            "buckets: {b: {cors: [{allowed_origins: [], allowed_methods: [GET]}]}}",
+            "buckets.b.cors[0].allowed_origins: is missing",
+        ),
+        (
+            "buckets: {b: {cors: [{allowed_origins: [\"*\"]}]}}",
+            "buckets.b.cors[0].allowed_methods: is missing",
+        ),
+        (
+            "buckets: {b: {cors: [{allowed_origins: [\"*.*\"], allowed_methods: [GET]}]}}",
+            "buckets.b.cors[0].allowed_origins[0]: \"*.*\" has more than one `*`",
+        ),
+        (
+            "buckets: {b: {cors: [{allowed_origins: [\"*\"], allowed_methods: [get]}]}}",
+            "buckets.b.cors[0].allowed_methods[0]: \"get\" is not one of GET, PUT",
+        ),
+        (
+            "buckets: {b: {cors: [{allowed_origins: [\"*\"], allowed_methods: [GET], allowed_headers: [\"a b\"]}]}}",
+            "buckets.b.cors[0].allowed_headers[0]: \"a b\" is empty, too long, or not plain ASCII",
+        ),
+        (
+            "buckets: {b: {cors: [{allowed_origins: [\"*\"], allowed_methods: [GET], expose_headers: [\"a:b\"]}]}}",
+            "buckets.b.cors[0].expose_headers[0]: \"a:b\" is not the name of a header",
+        ),
+        (
+            "buckets: {b: {cors: [{allowed_origins: [\"*\"], allowed_methods: [GET], max_age_seconds: 86401}]}}",
+            "buckets.b.cors[0].max_age_seconds: is no number within bounds",
+        ),
+        (
+            "buckets: {b: {cors: [{allowed_origins: [\"*\"], allowed_methods: [GET], max_age: 5}]}}",
+            "buckets.b.cors[0].max_age: is not a known field",
         ),
         ("buckets: {\"a b\": {}}", "buckets.\"a b\": contains ' '"),
         (
