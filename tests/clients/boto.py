@@ -326,6 +326,75 @@ def _():
         raise AssertionError("a changed URL was accepted")
 
 
+# Browsers: forms with a policy that boto3 signed
+
+class Straight(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_):
+        return None
+
+
+def post_form(form, data, filename="file.bin"):
+    """Status, headers and body of the answer to the form, sent as browsers send it."""
+    boundary = "----WebKitFormBoundary" + "".join(random.choices(string.ascii_letters, k=16))
+    head = "".join(f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+                   for name, value in form["fields"].items())
+    head += (f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{filename}"\r\n'
+             "Content-Type: application/octet-stream\r\n\r\n")
+    body = head.encode() + data + f"\r\n--{boundary}--\r\n".encode()
+    request = urllib.request.Request(form["url"], data=body, method="POST", headers={
+        "Content-Type": f"multipart/form-data; boundary={boundary}"})
+    try:
+        answer = urllib.request.build_opener(Straight).open(request, timeout=120)
+    except urllib.error.HTTPError as error:
+        answer = error
+    return answer.status, answer.headers, answer.read()
+
+
+@check("forms that boto3 presigned")
+def _():
+    for size in (0, 1, 65480, 65481, 1 << 20, 10 << 20):
+        form = s3.generate_presigned_post(BUCKET, f"posted/{size}")
+        status, headers, body = post_form(form, noise(size))
+        same((status, body), (204, b""), body)
+        same(headers["ETag"], f'"{md5(noise(size))}"', "ETag")
+        same(get(f"posted/{size}")[0], noise(size), "posted")
+
+
+@check("fields and conditions of a form")
+def _():
+    fields = {"Content-Type": "image/png", "x-amz-meta-one": "1", "success_action_status": "201"}
+    conditions = [["starts-with", "$Content-Type", "image/"], {"x-amz-meta-one": "1"}, {"success_action_status": "201"},
+                  ["content-length-range", 10, 100000]]
+    form = s3.generate_presigned_post(BUCKET, "posted/${filename}", Fields=fields, Conditions=conditions)
+    status, headers, body = post_form(form, noise(70000), "a b.png")
+    same(status, 201, body)
+    for part in (f"<Bucket>{BUCKET}</Bucket>", "<Key>posted/a b.png</Key>", "<ETag>&quot;"):
+        same(part in body.decode(), True, part)
+    data, answer = get("posted/a b.png")
+    same(data, noise(70000))
+    same((answer["ContentType"], answer["Metadata"]), ("image/png", {"one": "1"}))
+    for size, code in ((9, "EntityTooSmall"), (100001, "EntityTooLarge")):
+        status, _, body = post_form(form, noise(size))
+        same((status, f"<Code>{code}</Code>" in body.decode()), (400, True), body)
+    redirect = {"success_action_redirect": "https://app.example.org/done"}
+    form = s3.generate_presigned_post(BUCKET, "posted/redirected", Fields=redirect, Conditions=[redirect])
+    status, headers, _ = post_form(form, b"data")
+    expected = f"https://app.example.org/done?bucket={BUCKET}&key=posted%2Fredirected&etag=%22{md5(b'data')}%22"
+    same((status, headers["Location"]), (303, expected))
+
+
+@check("forms that were changed or have expired")
+def _():
+    for name, value in (("key", "posted/another"), ("policy", "e30="), ("x-amz-meta-new", "1"), ("x-amz-signature", "0" * 64)):
+        form = s3.generate_presigned_post(BUCKET, "posted/never")
+        form["fields"][name] = value
+        status, _, body = post_form(form, noise(70000))
+        same(status, 403, f"{name}: {body}")
+    form = s3.generate_presigned_post(BUCKET, "posted/never", ExpiresIn=-1)
+    same(post_form(form, b"data")[0], 403, "expired")
+    refused("404", lambda: s3.head_object(Bucket=BUCKET, Key="posted/never"))
+
+
 # Copies
 
 @check("copy keeps metadata, or replaces it")
