@@ -4,6 +4,10 @@
 //! ```text
 //! head → auth::verify → s3::route → policy::permit → body verification → s3::Service → answer
 //! ```
+//!
+//! What only browsers send goes another way: `gateway/browser.rs`.
+
+mod browser;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -32,6 +36,7 @@ use crate::protocol::checksum::Expected;
 use crate::protocol::uri::{Query, Target};
 use crate::pump::{BodyError, IdleLimit, Verification, VerifyBody};
 use crate::s3::{self, BucketSettings, Call, EtagMode, Kind, Plaintext, Response, Service};
+use crate::secret::Secret;
 use crate::store::{self, Addressing, Client, Store, StoreError, Timeouts};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics;
@@ -76,6 +81,9 @@ pub struct Gateway {
     domains: Vec<String>,
     limits: auth::Limits,
     body_idle: Duration,
+    cors: s3::CorsRules,
+    /// `http` or `https`, as clients reach it.
+    scheme: &'static str,
 }
 
 /// Seconds since 1970.
@@ -141,6 +149,8 @@ impl Gateway {
             .collect();
         let buckets = config.buckets.clone();
         let settings = move |bucket: &str| Arc::new(bucket_settings(&buckets.of(bucket)));
+        let buckets = config.buckets.clone();
+        let cors = move |bucket: &str| buckets.of(bucket).cors;
         Ok(Self {
             service: Service {
                 keyring: keyring(&config.keyring)?,
@@ -156,11 +166,16 @@ impl Gateway {
                 reserved_prefix: "~sealgate/".into(),
             },
             policy: config.policy()?,
+            cors: s3::CorsRules::new(Box::new(cors), own.clone()),
             own,
             stores,
             domains: config.server.domains.clone(),
             limits: auth::Limits::default(),
             body_idle: config.server.idle_timeout,
+            scheme: match config.server.tls {
+                Some(_) => "https",
+                None => "http",
+            },
         })
     }
 
@@ -191,7 +206,8 @@ impl Gateway {
         let resource = request.uri().path().to_owned();
         let unread = http_body::Body::size_hint(request.body()).exact() != Some(0);
         let expects = request.headers().contains_key(EXPECT);
-        let answer = match self.answer(request, &signals, &mut outcome).await {
+        let origin = self.origin(&request);
+        let mut answer = match self.answer(request, &signals, &mut outcome).await {
             Ok(answer) => answer,
             Err(told) => {
                 if unread {
@@ -210,6 +226,9 @@ impl Gateway {
                 answer
             }
         };
+        if let Some(origin) = origin {
+            self.share(&mut answer.headers, origin).await;
+        }
         respond(answer, outcome)
     }
 
@@ -219,6 +238,9 @@ impl Gateway {
         signals: &Signals,
         outcome: &mut Outcome,
     ) -> Result<Response, Box<Told>> {
+        if let Some(target) = self.browser_target(&request) {
+            return self.answer_browser(request, target, outcome).await;
+        }
         let (head, body) = request.into_parts();
         let mut headers = head.headers;
         let (raw_path, raw_query) = (head.uri.path(), head.uri.query().unwrap_or_default());
@@ -231,25 +253,9 @@ impl Gateway {
             raw_query,
             headers: &headers,
         };
-        let secret = |access_key: &str| {
-            self.policy
-                .user(access_key)
-                .map(|user| user.secret_key.clone())
-        };
-        let verified = auth::verify(&signed, secret, now(), &self.limits).map_err(|error| {
-            metrics::auth_failure(auth_label(&error));
-            outcome.detail = error.to_string();
-            if let AuthError::InvalidAccessKeyId { access_key }
-            | AuthError::SignatureDoesNotMatch { access_key } = &error
-            {
-                outcome.detail = format!("{error} (claimed access key {access_key:?})");
-            }
-            Box::new(Told::auth(&error))
-        })?;
-        outcome.user = verified.access_key().to_owned();
-        let Some(user) = self.policy.user(verified.access_key()).cloned() else {
-            return Err(Told::auth(&AuthError::Anonymous).into());
-        };
+        let verified = auth::verify(&signed, |key| self.secret(key), now(), &self.limits)
+            .map_err(|error| unauthenticated(&error, outcome))?;
+        let user = self.user(verified.access_key(), outcome)?;
 
         // What for, and whether that is allowed.
         let target = Target::parse(raw_path, host, &self.domains).map_err(boxed(Told::uri))?;
@@ -277,43 +283,9 @@ impl Gateway {
         // With which body. Nothing of it has been read yet: an early error never asks the client for it.
         let payload = verified.into_payload();
         let length = body_length(&headers, &payload)?;
-        let payload_sha256 = match &payload {
-            Payload::Signed(hash) => Some(*hash),
-            _ => None,
-        };
-        let expected = match endpoint.kind {
-            // Its checksum headers are about the object that is to be, not about this document.
-            Kind::CompleteMultipartUpload => {
-                Expected::from_headers(&without_checksums(&headers), payload_sha256)
-            }
-            _ => Expected::from_headers(&headers, payload_sha256),
-        }
-        .map_err(|error| Box::new(Told::checksum(&error)))?;
-        let wants_md5 = matches!(endpoint.kind, Kind::PutObject | Kind::UploadPart)
-            && (self.service.settings)(&endpoint.bucket).etag == EtagMode::Md5;
-        let decoder = match payload {
-            Payload::Chunked { signed, trailer } => {
-                Some(Decoder::new(signed, trailer, length.unwrap_or_default()))
-            }
-            _ => None,
-        };
         let raw = ClientBody::new(body, outcome.bytes_in());
         let raw = IdleLimit::new(raw, self.body_idle, || BodyError::ClientStalled);
-        let hashes = expected.hashes(wants_md5, None);
-        let verification = Verification {
-            decoder,
-            hashes,
-            expected: expected.clone(),
-            length,
-        };
-        let body = VerifyBody::new(raw, verification);
-        let finished = body.finished();
-        let body = s3::Body {
-            stream: body.boxed(),
-            length,
-            finished,
-            expected,
-        };
+        let body = self.body(raw, &headers, payload, length, &endpoint)?;
 
         if headers.contains_key(EXPECT) && headers.get(CONTENT_LENGTH).is_some_and(|n| n == "0") {
             signals.send_interim();
@@ -328,10 +300,75 @@ impl Gateway {
             body,
             store,
         };
-        self.service
-            .call(call)
-            .await
-            .map_err(|error| self.told(error, outcome))
+        let changes_cors = s3::changes_cors(&call.endpoint, &call.method);
+        let answer = self.service.call(call).await;
+        if changes_cors {
+            self.cors.forget(&outcome.bucket);
+        }
+        answer.map_err(|error| self.told(error, outcome))
+    }
+
+    /// The secret of an access key.
+    fn secret(&self, access_key: &str) -> Option<Secret> {
+        let user = self.policy.user(access_key)?;
+        Some(user.secret_key.clone())
+    }
+
+    /// The user who has signed.
+    fn user(&self, access_key: &str, outcome: &mut Outcome) -> Result<UserHandle, Box<Told>> {
+        access_key.clone_into(&mut outcome.user);
+        let user = self.policy.user(access_key).cloned();
+        user.ok_or_else(|| Told::auth(&AuthError::Anonymous).into())
+    }
+
+    /// A client's body as operations take it: held against all that the headers promise of it.
+    fn body<B>(
+        &self,
+        raw: B,
+        headers: &HeaderMap,
+        payload: Payload,
+        length: Option<u64>,
+        endpoint: &s3::Endpoint,
+    ) -> Result<s3::Body, Box<Told>>
+    where
+        B: http_body::Body<Data = bytes::Bytes, Error = BodyError> + Send + Sync + 'static,
+    {
+        let payload_sha256 = match &payload {
+            Payload::Signed(hash) => Some(*hash),
+            _ => None,
+        };
+        let expected = match endpoint.kind {
+            // Its checksum headers are about the object that is to be, not about this document.
+            Kind::CompleteMultipartUpload => {
+                Expected::from_headers(&without_checksums(headers), payload_sha256)
+            }
+            _ => Expected::from_headers(headers, payload_sha256),
+        }
+        .map_err(|error| Box::new(Told::checksum(&error)))?;
+        let wants_md5 = matches!(
+            endpoint.kind,
+            Kind::PutObject | Kind::PostObject | Kind::UploadPart
+        ) && (self.service.settings)(&endpoint.bucket).etag == EtagMode::Md5;
+        let decoder = match payload {
+            Payload::Chunked { signed, trailer } => {
+                Some(Decoder::new(signed, trailer, length.unwrap_or_default()))
+            }
+            _ => None,
+        };
+        let verification = Verification {
+            decoder,
+            hashes: expected.hashes(wants_md5, None),
+            expected: expected.clone(),
+            length,
+        };
+        let body = VerifyBody::new(raw, verification);
+        let finished = body.finished();
+        Ok(s3::Body {
+            stream: body.boxed(),
+            length,
+            finished,
+            expected,
+        })
     }
 
     /// Counts and notes an operation's failure, and puts it into S3's words.
@@ -357,6 +394,18 @@ impl Gateway {
         }
         Box::new(Told::from(error))
     }
+}
+
+/// Counts and notes that a request is not authenticated.
+fn unauthenticated(error: &AuthError, outcome: &mut Outcome) -> Box<Told> {
+    metrics::auth_failure(auth_label(error));
+    outcome.detail = error.to_string();
+    if let AuthError::InvalidAccessKeyId { access_key }
+    | AuthError::SignatureDoesNotMatch { access_key } = error
+    {
+        outcome.detail = format!("{error} (claimed access key {access_key:?})");
+    }
+    Box::new(Told::auth(error))
 }
 
 /// Takes the headers that SDKs move into the query of what they presign; headers that are there win.

@@ -6,6 +6,8 @@
 //!                canonical.rs        the one canonicalisation, used both ways
 //!                     │
 //!  store request ──► Signer::sign()
+//!
+//! browser form ──► verify_form() ──► SignedForm
 //! ```
 //!
 //! Nothing here does I/O, reads a clock or draws randomness: the time is an argument. Secrets and
@@ -15,11 +17,13 @@
 
 pub mod canonical;
 pub mod chunk;
+pub mod post;
 pub mod sign;
 pub mod verify;
 
 pub use crate::secret::Secret;
 pub use canonical::{Scope, SigningKey};
 pub use chunk::{ChunkSigner, ChunkVerifier};
+pub use post::{SignedForm, verify_form};
 pub use sign::{SignError, Signed, Signer};
 pub use verify::{AuthError, Limits, Payload, RequestHead, Verified, verify};

@@ -30,7 +30,7 @@ const MAX_REGION: usize = 64;
 const MAX_SIGNED_HEADERS: usize = 128;
 
 /// Signed with instead of the secret of an access key that is not known.
-const NOBODYS_SECRET: &str = "0000000000000000000000000000000000000000";
+pub(super) const NOBODYS_SECRET: &str = "0000000000000000000000000000000000000000";
 
 /// A request is not authenticated.
 ///
@@ -61,6 +61,14 @@ pub enum AuthError {
     /// The `X-Amz-*` parameters cannot be read (S3: `AuthorizationQueryParametersError`).
     #[error("error parsing the query authentication parameters: {0}")]
     MalformedQuery(&'static str),
+    /// A field of a browser upload's form that signing needs is not there (S3: `InvalidArgument`).
+    #[error(
+        "Bucket POST must contain a field named '{0}'. If it is specified, please check the order of the fields."
+    )]
+    MissingField(&'static str),
+    /// Such a field cannot be read (S3: `InvalidArgument`).
+    #[error("error parsing the authentication fields of the form: {0}")]
+    MalformedForm(&'static str),
     /// Path or query cannot be decoded (S3: `InvalidURI`).
     #[error("the request target cannot be decoded")]
     InvalidUri,
@@ -513,7 +521,7 @@ fn request_time(headers: &HeaderMap) -> Result<i64, AuthError> {
 }
 
 /// Access key and scope from `access-key/date/region/service/aws4_request`. An access key may hold slashes.
-fn parse_credential(
+pub(super) fn parse_credential(
     credential: &str,
     time: i64,
     malformed: fn(&'static str) -> AuthError,

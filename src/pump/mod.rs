@@ -6,6 +6,7 @@
 //! store body  → OpenBody (segments, each released after its tag verified) → client
 //! ```
 
+mod form;
 mod limit;
 mod open;
 mod seal;
@@ -18,6 +19,7 @@ use bytes::Bytes;
 use http_body_util::combinators;
 use thiserror::Error;
 
+pub use form::FormBody;
 pub use limit::{Capture, Failure, Followed, IdleLimit, OnEnd, Prefixed};
 pub use open::{Begin, End, OpenBody, Plan, Stream};
 pub use seal::{FooterSource, SealBody, Sealing};

@@ -15,6 +15,7 @@ use super::BodyError;
 use crate::auth::ChunkVerifier;
 use crate::protocol::aws_chunked::{ChunkedError, Decoder};
 use crate::protocol::checksum::{ChecksumError, Expected, Finished as Digests, Hashes};
+use crate::protocol::post_form::FormError;
 
 /// A body that is not what its request declared.
 #[derive(Debug, Error)]
@@ -26,6 +27,9 @@ pub enum VerifyError {
     /// A digest does not match.
     #[error(transparent)]
     Checksum(#[from] ChecksumError),
+    /// The form around it is not well-formed.
+    #[error(transparent)]
+    Form(#[from] FormError),
     /// Fewer bytes than declared.
     #[error("body ended after {got} of {declared} bytes")]
     Incomplete {

@@ -170,7 +170,7 @@ impl Service {
         self.refuse_reserved(&call.endpoint.key)?;
         // On the heap: a connection keeps room for the largest of these futures otherwise.
         match call.endpoint.kind {
-            Kind::PutObject => Box::pin(put::put(self, call)).await,
+            Kind::PutObject | Kind::PostObject => Box::pin(put::put(self, call)).await,
             Kind::GetObject => Box::pin(get::get(self, call)).await,
             Kind::HeadObject => Box::pin(head::head(self, call)).await,
             Kind::GetObjectAttributes => Box::pin(head::attributes(self, call)).await,

@@ -9,6 +9,8 @@ use crate::formats::v1::EnvelopeFailure;
 use crate::keys::KeyError;
 use crate::policy::Denied;
 use crate::protocol::checksum::ChecksumError;
+use crate::protocol::post_form::FormError;
+use crate::protocol::post_policy::PolicyError;
 use crate::protocol::uri::UriError;
 use crate::protocol::xml::Malformed;
 use crate::pump::BodyError;
@@ -105,6 +107,12 @@ pub enum Error {
     /// A body broke off or did not verify.
     #[error(transparent)]
     Body(#[from] BodyError),
+    /// The body is no form of an upload.
+    #[error(transparent)]
+    Form(#[from] FormError),
+    /// The form is not one that its policy allows.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
     /// What the store holds is not what was written.
     #[error("integrity: {0}")]
     Integrity(#[from] Integrity),

@@ -4,6 +4,7 @@
 mod bucket;
 mod call;
 mod copy;
+mod cors;
 mod delete;
 mod error;
 mod facts;
@@ -15,6 +16,7 @@ mod meta;
 mod multipart;
 mod object;
 mod parts;
+mod post;
 mod put;
 mod route;
 // Public for the fuzz targets alone.
@@ -22,8 +24,10 @@ mod route;
 pub mod xml;
 
 pub use call::{Body, BucketSettings, Call, EtagMode, Plaintext, Response, Service, Settings};
+pub use cors::{Configured, CorsRules, changes_cors};
 pub use error::Error;
 pub use facts::Facts;
 pub use multipart::{MIN_PART, Uploads, gc};
+pub use post::{Form, Success, Upload, is_upload};
 pub use route::{Endpoint, Kind, RouteError, needs, route};
 pub use xml::escape_into;

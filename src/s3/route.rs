@@ -35,6 +35,7 @@ pub enum Kind {
     DeleteObjects,
     ListMultipartUploads,
     PutObject,
+    PostObject,
     CopyObject,
     GetObject,
     HeadObject,
@@ -68,6 +69,7 @@ impl Kind {
             Self::ListObjectVersions => "ListObjectVersions",
             Self::DeleteObjects => "DeleteObjects",
             Self::PutObject => "PutObject",
+            Self::PostObject => "PostObject",
             Self::CopyObject => "CopyObject",
             Self::GetObject => "GetObject",
             Self::HeadObject => "HeadObject",
@@ -92,6 +94,8 @@ impl Kind {
 pub enum RouteError {
     /// S3 has it, this version does not.
     NotImplemented(&'static str),
+    /// A POST on a bucket that brings no form.
+    NotAForm,
     /// The resource has no such method.
     MethodNotAllowed,
 }
@@ -125,7 +129,7 @@ const BUCKET_SETTINGS: &[&str] = &[
 const OBJECT_SETTINGS: &[&str] = &["acl", "legal-hold", "restore", "retention", "tagging"];
 
 /// Query names that only tune an operation or sign the request, in lower case.
-fn is_parameter(name: &str) -> bool {
+pub(super) fn is_parameter(name: &str) -> bool {
     let lower = name.to_ascii_lowercase();
     lower.starts_with("x-amz-")
         || lower.starts_with("response-")
@@ -186,8 +190,10 @@ fn bucket_route(
     if *method == Method::POST {
         return if has("delete") {
             Ok(Kind::DeleteObjects)
+        } else if query.iter().all(|(name, _)| is_parameter(name)) {
+            Err(RouteError::NotAForm)
         } else {
-            Err(RouteError::NotImplemented("POST Object (browser upload)"))
+            Err(RouteError::NotImplemented("unknown bucket sub-resource"))
         };
     }
     if has("uploads") {
@@ -327,6 +333,7 @@ pub fn needs(
             query.first("prefix").unwrap_or_default(),
         )],
         Kind::PutObject
+        | Kind::PostObject
         | Kind::CopyObject
         | Kind::CreateMultipartUpload
         | Kind::UploadPart
@@ -450,8 +457,9 @@ mod tests {
             kind(Method::POST, Some("k"), &[("uploads", "")]),
             Err(RouteError::NotImplemented(_))
         ));
+        assert_eq!(kind(Method::POST, None, &[]), Err(RouteError::NotAForm));
         assert!(matches!(
-            kind(Method::POST, None, &[]),
+            kind(Method::POST, None, &[("novelty", "")]),
             Err(RouteError::NotImplemented(_))
         ));
     }

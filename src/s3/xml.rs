@@ -5,6 +5,7 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 
 use super::Error;
+use crate::protocol::uri::Query;
 use crate::protocol::xml::{self, Malformed, walk};
 use crate::pump::BoxBody;
 use crate::store::StoreError;
@@ -119,6 +120,28 @@ pub fn unescape(raw: &str) -> Option<String> {
     quick_xml::escape::unescape(raw)
         .ok()
         .map(|text| text.into_owned())
+}
+
+/// A `Tagging` document as the query that `x-amz-tagging` is.
+///
+/// # Errors
+/// [`Error::MalformedXml`].
+pub fn tags_as_query(document: &str) -> Result<String, Error> {
+    let mut query = Query::default();
+    let (mut key, mut value) = (None, None);
+    walk(document.as_bytes(), |element| {
+        match element.path {
+            ["Tagging", "TagSet", "Tag", "Key"] => xml::once(&mut key, element.text()?)?,
+            ["Tagging", "TagSet", "Tag", "Value"] => xml::once(&mut value, element.text()?)?,
+            ["Tagging", "TagSet", "Tag"] => {
+                query.push(key.take().ok_or(Malformed)?, value.take().ok_or(Malformed)?);
+            }
+            ["Tagging"] | ["Tagging", "TagSet"] => {}
+            _ => return Err(Malformed),
+        }
+        Ok(())
+    })?;
+    Ok(query.encode())
 }
 
 /// Copies `Deleted` and `Error` entries of the store's answer. Error texts are the store's own and stay out.

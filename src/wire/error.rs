@@ -9,6 +9,9 @@ use crate::formats::Integrity;
 use crate::keys::KeyError;
 use crate::protocol::aws_chunked::ChunkedError;
 use crate::protocol::checksum::ChecksumError;
+use crate::protocol::cors::PreflightError;
+use crate::protocol::post_form::FormError;
+use crate::protocol::post_policy::PolicyError;
 use crate::protocol::uri::UriError;
 use crate::pump::{self, BodyError, VerifyError};
 use crate::s3::{self, Response, RouteError};
@@ -87,6 +90,12 @@ impl Told {
     pub fn route(error: RouteError) -> Self {
         match error {
             RouteError::NotImplemented(feature) => Self::not_implemented(feature),
+            RouteError::NotAForm => {
+                let mut told = Self::precondition();
+                let condition = "Bucket POST must be of the enclosure-type multipart/form-data";
+                told.extra.push(("Condition", condition.into()));
+                told
+            }
             RouteError::MethodNotAllowed => Self::new(
                 "MethodNotAllowed",
                 StatusCode::METHOD_NOT_ALLOWED,
@@ -123,6 +132,12 @@ impl Told {
             | AuthError::UnsignedHeader(_) => {
                 Self::new("AccessDenied", StatusCode::FORBIDDEN, message)
             }
+            AuthError::MissingField(name) => {
+                let mut told = Self::bad("InvalidArgument", message);
+                told.extra.push(("ArgumentName", (*name).into()));
+                told
+            }
+            AuthError::MalformedForm(_) => Self::bad("InvalidArgument", message),
             AuthError::InvalidToken => Self::bad("InvalidToken", message),
             AuthError::InvalidAccessKeyId { .. } => Self::new(
                 "InvalidAccessKeyId",
@@ -209,6 +224,72 @@ impl Told {
         }
     }
 
+    /// A browser's form that cannot be read.
+    fn form(error: FormError) -> Self {
+        match error {
+            FormError::HeadTooLarge => Self::bad(
+                "MaxPostPreDataLengthExceededError",
+                "Your POST request fields preceding the upload file were too large.",
+            ),
+            FormError::NoFile => {
+                let mut told = Self::bad(
+                    "InvalidArgument",
+                    "POST requires exactly one file upload per request.",
+                );
+                told.extra.push(("ArgumentName", "file".into()));
+                told
+            }
+            FormError::NotLast => Self::bad(
+                "MalformedPOSTRequest",
+                "The file must be the last field of the form, and the form must end with its boundary, two dashes and a line end.",
+            ),
+            _ => Self::bad(
+                "MalformedPOSTRequest",
+                "The body of your POST request is not well-formed multipart/form-data.",
+            ),
+        }
+    }
+
+    /// A form that its policy does not allow.
+    fn policy(error: &PolicyError) -> Self {
+        match error {
+            PolicyError::Invalid(_) => Self::bad("InvalidPolicyDocument", error.to_string()),
+            PolicyError::TooLarge { proposed, max } => {
+                let mut told = Self::from(s3::Error::EntityTooLarge(*proposed));
+                told.extra.push(("MaxSizeAllowed", max.to_string()));
+                told
+            }
+            PolicyError::TooSmall { proposed, min } => {
+                let mut told = Self::bad(
+                    "EntityTooSmall",
+                    "Your proposed upload is smaller than the minimum allowed size",
+                );
+                told.extra.push(("ProposedSize", proposed.to_string()));
+                told.extra.push(("MinSizeAllowed", min.to_string()));
+                told
+            }
+            _ => Self::new("AccessDenied", StatusCode::FORBIDDEN, error.to_string()),
+        }
+    }
+
+    /// A preflight that says too little.
+    pub fn preflight(error: PreflightError) -> Self {
+        Self::bad("BadRequest", error.to_string())
+    }
+
+    /// A preflight that no rule allows. `rules` says whether the bucket has any; one that is not there has none.
+    pub fn cross_origin(method: &str, resource: &str, rules: bool) -> Self {
+        let message = if rules {
+            "CORSResponse: This CORS request is not allowed. This is usually because the evalution of Origin, request method / Access-Control-Request-Method or Access-Control-Request-Headers are not whitelisted by the resource's CORS spec."
+        } else {
+            "CORSResponse: CORS is not enabled for this bucket."
+        };
+        let mut told = Self::new("AccessForbidden", StatusCode::FORBIDDEN, message);
+        told.extra.push(("Method", method.into()));
+        told.extra.push(("ResourceType", resource.into()));
+        told
+    }
+
     fn incomplete() -> Self {
         Self::bad(
             "IncompleteBody",
@@ -221,6 +302,7 @@ impl Told {
         match error {
             BodyError::Refused(VerifyError::Chunked(error)) => Self::chunked(error),
             BodyError::Refused(VerifyError::Checksum(error)) => Self::checksum(error),
+            BodyError::Refused(VerifyError::Form(error)) => Self::form(*error),
             BodyError::Refused(_) | BodyError::Client(_) => Self::incomplete(),
             BodyError::ClientStalled => Self::bad(
                 "RequestTimeout",
@@ -398,6 +480,8 @@ impl From<s3::Error> for Told {
             s3::Error::Uri(error) => Self::uri(error),
             s3::Error::Checksum(error) => Self::checksum(&error),
             s3::Error::Body(error) => Self::body(&error),
+            s3::Error::Form(error) => Self::form(error),
+            s3::Error::Policy(error) => Self::policy(&error),
             s3::Error::Integrity(kind) => Self::integrity(kind),
             s3::Error::Store(error) => Self::store(&error),
             s3::Error::Key(KeyError::Unavailable(_)) => Self::new(

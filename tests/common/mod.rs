@@ -10,6 +10,7 @@
     reason = "each test binary uses a part of this"
 )]
 
+mod form;
 mod http1;
 mod recorder;
 mod spy;
@@ -33,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 
 use recorder::Recorder;
 
+pub use form::PostForm;
 pub use http1::{Answer, Ask, Connection, Form, query_of};
 pub use spy::{Reply, Seen, Spy};
 
