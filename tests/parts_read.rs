@@ -25,6 +25,8 @@ struct Shape {
     parts: Vec<(u16, usize)>,
     pinned: fn(u16) -> bool,
     checksum: Option<ChecksumType>,
+    /// What the table's salt is made of.
+    table: &'static str,
 }
 
 impl Shape {
@@ -33,6 +35,7 @@ impl Shape {
             parts: parts.to_vec(),
             pinned: |_| true,
             checksum: None,
+            table: "table",
         }
     }
 
@@ -164,7 +167,7 @@ async fn make(key: &str, shape: &Shape) -> Made {
         });
     }
     let algorithm = shape.checksum.map(|_| CRC);
-    let header = header("table");
+    let header = header(shape.table);
     let table = PartTable::seal(engine, &dek, &ID, &header, algorithm, &entries).unwrap();
     let preamble = Preamble::decode(parts[0].first_chunk().unwrap()).unwrap();
     let (first, but_last) = (shape.parts[0].1, &shape.parts[..shape.parts.len() - 1]);
@@ -644,11 +647,9 @@ async fn an_earlier_upload_of_a_part_is_refused_where_it_is_pinned() {
 #[tokio::test]
 async fn table_and_footer_belong_together() {
     let (world, made) = planted(&Shape::equal(3, 70_000, 400)).await;
-    let other = make(
-        "key",
-        &Shape::new(&[(1, 70_000), (2, 70_000), (5, 70_000), (6, 400)]),
-    )
-    .await;
+    let mut shape = Shape::new(&[(1, 70_000), (2, 70_000), (5, 70_000), (6, 400)]);
+    shape.table = "another table";
+    let other = make("key", &shape).await;
     for (what, changed) in [
         (
             "another table",

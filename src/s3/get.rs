@@ -147,7 +147,7 @@ async fn whole(
     }
     // The footer comes side by side with the beginning of the body, which waits in the connection.
     let store_etag = object::store_etag(&headers);
-    let last = parts::tail_len(&record, &headers, stored_len);
+    let last = parts::tail_len(&record, stored_len);
     let suffix = target
         .request(Method::GET)
         .header("range", &format!("bytes=-{last}"))

@@ -48,17 +48,17 @@ pub fn part_number(call: &Call) -> Result<Option<PartNumber>, Error> {
 /// How many of the last bytes to ask for beside a whole object: the footer alone where all that is known
 /// says that it is one stream, else about as many as its part table may have. A guess, which costs one more
 /// request where it is wrong.
-pub fn tail_len(record: &Record, headers: &HeaderMap, stored_len: u64) -> u64 {
+pub fn tail_len(record: &Record, stored_len: u64) -> u64 {
     let declared = Info::decode(&record.info)
         .ok()
         .and_then(|info| info.plaintext_len);
-    let one_stream = match declared {
-        None => !object::store_etag(headers).contains('-'),
-        Some(len) => (12..=22)
+    // A gateway names the length of whatever comes in one piece.
+    let one_stream = declared.is_some_and(|len| {
+        (12..=22)
             .filter_map(|bit| SegmentSize::new(1 << bit).ok())
             .filter_map(|size| Layout::from_plaintext_len(size, len).ok())
-            .any(|layout| layout.stored_len() == stored_len),
-    };
+            .any(|layout| layout.stored_len() == stored_len)
+    });
     if one_stream {
         FOOTER_LEN as u64
     } else {
