@@ -145,7 +145,7 @@ async fn download(
 
     // All of it is read from end to end, which checks the preamble too; a part only by its segments.
     let (begin, end, range) = if wanted == (0..layout.plaintext_len()) {
-        let (table, footer) = (None, tail);
+        let (table, footer) = (None, Box::new(tail));
         let end = End::Object { table, footer };
         (Begin::Preamble, end, 0..stored_len)
     } else {

@@ -542,6 +542,34 @@ async fn reads_keep_to_their_budget() {
     assert!(seen.iter().any(|seen| header(seen.header("range"))));
 }
 
+/// An upload begins before its length is known, so nothing tells it while the body cannot be read.
+#[tokio::test]
+async fn an_archived_object_in_parts_is_no_integrity_failure() {
+    let (world, _) = planted(&Shape::equal(2, 50_000, 10)).await;
+    world.spy.lie(|seen, mut reply| {
+        if seen.method == "GET" {
+            reply.status = StatusCode::FORBIDDEN;
+            reply.body =
+                b"<Error><Code>InvalidObjectState</Code><Message>no</Message></Error>".to_vec();
+            reply.fix_length();
+        }
+        reply.encode()
+    });
+    for ask in [
+        Ask::get("bucket", "key"),
+        Ask::get("bucket", "key").header("range", "bytes=5-9"),
+        Ask::get("bucket", "key").query("partNumber=1"),
+        Ask::copy("bucket", "key", "copy"),
+    ] {
+        let answer = world.send(ask).await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN);
+        assert_eq!(answer.code(), "InvalidObjectState");
+    }
+    let head = world.send(Ask::head("bucket", "key")).await;
+    assert_eq!(head.status, StatusCode::FORBIDDEN);
+    assert_eq!(world.all_integrity_failures(), 0);
+}
+
 /// Whatever way it is read, not a byte comes out that was not written there, and it is noticed.
 async fn refused(world: &World, made: &Made, what: &str) {
     let before = world.all_integrity_failures();

@@ -367,11 +367,11 @@ mod tests {
         PartEntry {
             number: PartNumber::new(number).unwrap(),
             plaintext_len,
-            header: (number % 3 != 0).then_some(StreamHeader {
+            header: (!number.is_multiple_of(3)).then_some(StreamHeader {
                 salt: [number as u8; 32],
                 nonce_prefix: [4; 7],
             }),
-            md5: (number % 5 != 0).then_some([7; 16]),
+            md5: (!number.is_multiple_of(5)).then_some([7; 16]),
             checksum: None,
         }
     }

@@ -205,7 +205,7 @@ impl Sealed {
         };
         let end = End::Object {
             table,
-            footer: self.footer_bytes,
+            footer: Box::new(self.footer_bytes),
         };
         Ok(Plan {
             streams,

@@ -50,14 +50,14 @@ pub enum Begin {
 }
 
 /// With what the inner body ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
     /// The end of the object.
     Object {
         /// Length and SHA-256 of the part table, where the object has one.
         table: Option<(u32, [u8; 32])>,
         /// The footer.
-        footer: [u8; FOOTER_LEN],
+        footer: Box<[u8; FOOTER_LEN]>,
     },
     /// This segment of the last stream.
     Segment(u64),
@@ -241,6 +241,9 @@ impl Current {
     }
 }
 
+/// What a poll of the body gives.
+type Polled = Poll<Option<Result<Frame<Bytes>, BodyError>>>;
+
 /// What a step of the machine came to.
 enum Step {
     /// Go on.
@@ -340,7 +343,7 @@ impl Opening {
         }
     }
 
-    fn fail(&mut self, error: BodyError) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn fail(&mut self, error: BodyError) -> Polled {
         self.state = State::Done;
         self.held = None;
         self.pending.clear();
@@ -348,7 +351,7 @@ impl Opening {
     }
 
     /// Plaintext for the client, or the end, from the bytes at hand; none where more are needed.
-    fn advance(&mut self) -> Option<Poll<Option<Result<Frame<Bytes>, BodyError>>>> {
+    fn advance(&mut self) -> Option<Polled> {
         loop {
             let stepped = match self.state {
                 State::Done => {
@@ -420,10 +423,7 @@ where
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
         let mut this = self.project();
         let opening = this.opening;
         loop {

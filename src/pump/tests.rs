@@ -9,7 +9,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::aead::{
-    Dek, Engine, Etag, FOOTER_LEN, Footer, Layout, ObjectId, Role, SegmentSize, StreamHeader,
+    Core, Dek, Engine, Etag, FOOTER_LEN, Footer, Layout, ObjectId, PartNumber, Preamble, Role,
+    SealStream, SegmentSize, StreamHeader,
 };
 
 const SEGMENT: u32 = 4096;
@@ -87,7 +88,7 @@ fn plan(stored: &[u8], begin: Begin, last: Option<u64>, start: u64, len: u64) ->
             Some(last) => End::Segment(last),
             None => End::Object {
                 table: None,
-                footer: footer_bytes,
+                footer: Box::new(footer_bytes),
             },
         },
         preamble_digest: footer.preamble_digest,
@@ -98,6 +99,59 @@ fn plan(stored: &[u8], begin: Begin, last: Option<u64>, start: u64, len: u64) ->
 
 fn whole(stored: &[u8], len: u64) -> Plan {
     plan(stored, Begin::Preamble, None, 0, len)
+}
+
+/// Parts of these lengths, every second one pinned, behind them a table and a footer that are any bytes.
+fn parts(lens: &[usize]) -> (Vec<u8>, Plan) {
+    let (object_id, size) = (ObjectId([5; 16]), SegmentSize::new(SEGMENT).unwrap());
+    let plain = content(lens.iter().sum());
+    let (mut stored, mut streams, mut at) = (Vec::new(), Vec::new(), 0);
+    let mut preamble_digest = [0; 32];
+    for (number, &len) in (1u16..).zip(lens) {
+        let number = PartNumber::new(number).unwrap();
+        let core = Core::part(&dek(), object_id, size, number, len as u64);
+        let preamble = Preamble {
+            core,
+            envelope: vec![1, 2, 3],
+        };
+        preamble_digest = preamble.shared_digest().unwrap();
+        stored.extend_from_slice(&preamble.encode().unwrap());
+        let header = StreamHeader {
+            salt: [number.get() as u8; 32],
+            nonce_prefix: [9; 7],
+        };
+        let (engine, aad) = (Engine::default(), core.encode());
+        let mut stream = SealStream::new(engine, &dek(), &header, size, &aad).unwrap();
+        stream.push(&plain[at..at + len], &mut stored).unwrap();
+        stream.finish(&mut stored).unwrap();
+        at += len;
+        streams.push(Stream {
+            role: Role::Part(number),
+            plaintext_len: len as u64,
+            declared: true,
+            header: number.get().is_multiple_of(2).then_some(header),
+        });
+    }
+    let (table, footer) = ([3; 5_000], [4; FOOTER_LEN]);
+    stored.extend_from_slice(&table);
+    stored.extend_from_slice(&footer);
+    use sha2::Digest as _;
+    let plan = Plan {
+        engine: Engine::default(),
+        dek: dek(),
+        object_id,
+        segment_size: size,
+        streams,
+        begin: Begin::Preamble,
+        end: End::Object {
+            table: Some((5_000, sha2::Sha256::digest(table).into())),
+            footer: Box::new(footer),
+        },
+        preamble_digest,
+        start: 0,
+        len: plain.len() as u64,
+    };
+    (stored, plan)
 }
 
 /// What comes out before the end or the first error.
@@ -142,6 +196,38 @@ proptest! {
         let (opened, error) = open(pieces(sealed, &b), whole);
         prop_assert!(error.is_none(), "{:?}", error);
         prop_assert_eq!(opened, plain);
+    }
+
+    #[test]
+    fn whatever_the_frames_the_parts_are_the_same(lens in prop::collection::vec(lengths(), 1..6), cut in sizes()) {
+        let (stored, plan) = parts(&lens);
+        let (opened, error) = open(pieces(stored, &cut), plan);
+        prop_assert!(error.is_none(), "{:?}", error);
+        prop_assert_eq!(opened, content(lens.iter().sum()));
+    }
+
+    #[test]
+    fn damaged_parts_release_only_what_came_before(
+        lens in prop::collection::vec(lengths(), 1..6),
+        at: prop::sample::Index,
+        bit in 0u8..8,
+        cut in sizes(),
+    ) {
+        let plain = content(lens.iter().sum());
+        let refused = |stored: Vec<u8>| {
+            let (opened, error) = open(pieces(stored, &cut), parts(&lens).1);
+            prop_assert!(matches!(error, Some(BodyError::Integrity(_))), "{:?}", error);
+            prop_assert!(plain.starts_with(&opened));
+            prop_assert!(opened.len() < plain.len() || plain.is_empty());
+            Ok(())
+        };
+        let (stored, _) = parts(&lens);
+        let at = at.index(stored.len());
+        let mut bad = stored.clone();
+        bad[at] ^= 1 << bit;
+        refused(bad)?;
+        refused(stored[..at].to_vec())?;
+        refused([&stored[..], &[0]].concat())?;
     }
 
     #[test]
