@@ -1177,7 +1177,6 @@ async fn what_is_not_built_is_refused_and_reaches_no_store() {
         object(Method::PUT, "append=&position=0"),
         object(Method::PUT, "").header("x-amz-write-offset-bytes", "0"),
         object(Method::PUT, "").header("x-amz-server-side-encryption-customer-algorithm", "AES256"),
-        Ask::get("bucket", "key").query("partNumber=1"),
         Ask::get("bucket", "key").query("uploadId=x"),
         Ask::get("bucket", "key").query("torrent="),
         Ask::delete("bucket", "key").query("uploadId=x"),
