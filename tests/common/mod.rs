@@ -242,6 +242,16 @@ impl World {
         serve(&config, CancellationToken::new()).await.0
     }
 
+    /// A gateway of this world that listens nowhere, for jobs that run beside requests.
+    pub fn gateway(&self) -> Gateway {
+        Gateway::new(&config(
+            self.spy.address,
+            self.folder.path(),
+            &self.settings,
+        ))
+        .unwrap()
+    }
+
     /// Uploads through the gateway, which must succeed.
     pub async fn put(&self, key: &str, body: &[u8]) -> Answer {
         let answer = self.send(Ask::put("bucket", key, body)).await;

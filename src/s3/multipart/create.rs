@@ -7,7 +7,7 @@ use super::super::call::{Call, Response, Service, set};
 use super::super::xml::{Writer, drain};
 use super::super::{Error, meta};
 use super::staging::Staging;
-use super::state::{self, Wanted};
+use super::state::{self, Upload, Wanted};
 use crate::envelope::{self, Info};
 use crate::formats::v1;
 use crate::pump;
@@ -64,6 +64,16 @@ pub async fn create(service: &Service, mut call: Call) -> Result<Response, Error
         }
         return Err(error);
     }
+    service.uploads.learn(
+        &staging,
+        Upload {
+            id: id.clone(),
+            dek: fresh.dek,
+            object_id: fresh.object_id,
+            envelope: record.envelope,
+            checksum,
+        },
+    );
     if let Some(wanted) = checksum {
         set(
             &mut headers,

@@ -147,6 +147,14 @@ impl Uploads {
         None
     }
 
+    /// Remembers an upload that was opened or made just now.
+    pub fn learn(&self, staging: &Staging, upload: Upload) -> Arc<Upload> {
+        let upload = Arc::new(upload);
+        self.cache
+            .insert(staging.folder.clone(), (Instant::now(), upload.clone()));
+        upload
+    }
+
     /// Forgets an upload that is over.
     pub fn forget(&self, staging: &Staging) {
         self.cache.remove(&staging.folder);
@@ -267,18 +275,14 @@ pub async fn load_now(
         state.checksum_type.as_deref(),
     )
     .map_err(|_| Integrity::MetadataMalformed)?;
-    let upload = Arc::new(Upload {
+    let upload = Upload {
         id: upload_id.to_owned(),
         dek: opened.dek,
         object_id: opened.object_id,
         envelope: record.envelope,
         checksum,
-    });
-    service
-        .uploads
-        .cache
-        .insert(staging.folder.clone(), (Instant::now(), upload.clone()));
-    Ok(upload)
+    };
+    Ok(service.uploads.learn(staging, upload))
 }
 
 /// What a state says of itself, for jobs that clean up.
