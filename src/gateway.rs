@@ -67,6 +67,9 @@ pub enum StartError {
     /// Certificates.
     #[error("tls: {0}")]
     Tls(std::io::Error),
+    /// Cache.
+    #[error("cache: {0}")]
+    Cache(#[from] s3::FactsError),
     /// Metrics.
     #[error("metrics: {0}")]
     Metrics(String),
@@ -156,14 +159,14 @@ impl Gateway {
                 keyring: keyring(&config.keyring)?,
                 engine: Engine::default(),
                 settings: Box::new(settings),
-                facts: s3::Facts::new(config.cache.entries),
+                facts: facts(config)?,
+                reserved_prefix: config.multipart.prefix.clone(),
                 list_concurrency: config.limits.list_concurrency,
                 max_document: usize::try_from(config.limits.max_xml_body).unwrap_or(usize::MAX),
                 entropy,
                 uploads: s3::Uploads::default(),
                 own: own.clone(),
                 now,
-                reserved_prefix: "~sealgate/".into(),
             },
             policy: config.policy()?,
             cors: s3::CorsRules::new(Box::new(cors), own.clone()),
@@ -548,6 +551,30 @@ fn bucket_settings(settings: &config::BucketSettings) -> BucketSettings {
         bind_metadata: settings.metadata == UserMetadata::Bound,
         multipart_bucket: settings.multipart_bucket.clone(),
     }
+}
+
+/// The cache of footers. What is in its file counts only under the same keys and the same rules.
+fn facts(config: &Config) -> Result<s3::Facts, s3::FactsError> {
+    let keys: Vec<String> = config
+        .keyring
+        .keys
+        .iter()
+        .map(|key| format!("{}/{}", key.id, key.version))
+        .collect();
+    let keys = keys.join(" ");
+    let buckets = config.buckets.clone();
+    let scope = move |bucket: &str| {
+        let settings = buckets.of(bucket);
+        format!(
+            "{keys}\n{:?}\n{:?}\n{}",
+            settings.plaintext, settings.metadata, settings.bound_as
+        )
+    };
+    s3::Facts::open(
+        config.cache.bytes,
+        config.cache.path.as_deref(),
+        Box::new(scope),
+    )
 }
 
 fn client_options(store: &config::Store) -> Result<store::Options, StartError> {

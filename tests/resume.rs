@@ -1,6 +1,7 @@
 //! Transfers that outlive their connections: a store that cuts them, stalls, or changes the object meanwhile, and
 //! clients that take their time.
 
+#![cfg(feature = "embedded")]
 #![forbid(unsafe_code)]
 
 mod common;

@@ -12,10 +12,12 @@ use crate::s3::gc::{self, Options};
 /// # Errors
 /// [`CommandError`]; what was removed before stays removed.
 pub async fn gc(arguments: &Gc) -> Result<(), CommandError> {
-    let loaded = super::load(&arguments.config.path, Vec::new())?;
+    let mut loaded = super::load(&arguments.config.path, Vec::new())?;
     for warning in &loaded.warnings {
         eprintln!("warning: {warning}");
     }
+    // The gateway that runs with this configuration has it open.
+    loaded.config.cache.path = None;
     let gateway = Gateway::new(&loaded.config)?;
     let service = gateway.service();
     let failed = |error: crate::s3::Error| CommandError::CheckFailed(format!("gc: {error}"));

@@ -5,7 +5,7 @@ use super::tree::{Node, Value};
 use zeroize::Zeroizing;
 
 /// Every field with a variable. `store.read_timeout` is set by `SEALGATE_STORE_READ_TIMEOUT`.
-pub(super) const FIELDS: [&str; 27] = [
+pub(super) const FIELDS: [&str; 29] = [
     "server.listen",
     "server.admin_listen",
     "server.domain",
@@ -30,7 +30,9 @@ pub(super) const FIELDS: [&str; 27] = [
     "keyring.current",
     "limits.list_concurrency",
     "limits.max_xml_body",
-    "cache.entries",
+    "cache.bytes",
+    "cache.path",
+    "multipart.prefix",
     "logging.level",
     "logging.format",
 ];

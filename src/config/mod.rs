@@ -60,6 +60,8 @@ pub struct Config {
     pub limits: Limits,
     /// The cache of footers.
     pub cache: Cache,
+    /// Uploads in parts.
+    pub multipart: Multipart,
     /// The log.
     pub logging: Logging,
 }
@@ -414,8 +416,18 @@ pub struct Limits {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Cache {
-    /// How many objects it knows; 0 means no cache.
-    pub entries: usize,
+    /// Memory that it takes at most; 0 means no cache.
+    pub bytes: u64,
+    /// The file that keeps it over a restart, if any.
+    pub path: Option<PathBuf>,
+}
+
+/// `multipart`: uploads in parts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Multipart {
+    /// What the keys of the gateway's own objects begin with. Clients see nothing below it.
+    pub prefix: String,
 }
 
 /// `logging`: the log.

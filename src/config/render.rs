@@ -75,11 +75,16 @@ impl Config {
         }
         writeln!(
             out,
-            "  limits   {} connections, {} footers at once, XML up to {}, {} cache entries, {} to shut down",
+            "  limits   {} connections, {} footers at once, XML up to {}, cache of {}{}, {} to shut down",
             server.max_connections,
             self.limits.list_concurrency,
             show_size(self.limits.max_xml_body),
-            self.cache.entries,
+            show_size(self.cache.bytes),
+            if self.cache.path.is_some() {
+                " and on disk"
+            } else {
+                ""
+            },
             show_duration(server.shutdown_grace)
         )?;
         writeln!(

@@ -14,12 +14,12 @@ use super::key_file::KeyBytes;
 use super::tree::{Entry, Node};
 use super::{
     Addressing, BucketFields, Buckets, Cache, Config, Endpoint, EtagKind, Key, KeyKind, Keyring,
-    Limits, LogFormat, LogLevel, Logging, PlaintextObjects, Server, Store, Tls, UserMetadata,
-    Verify,
+    Limits, LogFormat, LogLevel, Logging, Multipart, PlaintextObjects, Server, Store, Tls,
+    UserMetadata, Verify,
 };
 use crate::policy::{Action, Actions, Pattern, Rule, StoreCredentials, User};
 
-const ROOT: [&str; 9] = [
+const ROOT: [&str; 10] = [
     "server",
     "store",
     "keyring",
@@ -28,6 +28,7 @@ const ROOT: [&str; 9] = [
     "blocked_buckets",
     "limits",
     "cache",
+    "multipart",
     "logging",
 ];
 
@@ -36,6 +37,12 @@ const KINDS_TO_COME: [&str; 5] = ["user", "aws-kms", "vault", "pkcs11", "escrow"
 
 /// Secrets shorter than this are warned of.
 const SHORT_SECRET: usize = 16;
+
+/// Where the gateway keeps objects of its own, unless told otherwise.
+const RESERVED: &str = "~sealgate/";
+
+/// Longest such prefix in bytes: what comes behind it has to fit into a key of 1,024.
+const MAX_RESERVED: usize = 200;
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_hours(1);
@@ -51,6 +58,7 @@ pub(super) fn config(d: &mut Decoder<'_>, tree: &Node) -> Option<Config> {
     let blocked_buckets = blocked_buckets(d, &root, &user_names, &buckets.names);
     let limits = limits(d, &root);
     let cache = cache(d, &root);
+    let multipart = multipart(d, &root);
     let logging = logging(d, &root);
     let keyring = keys.keyring?;
     Some(Config {
@@ -65,6 +73,7 @@ pub(super) fn config(d: &mut Decoder<'_>, tree: &Node) -> Option<Config> {
         blocked_buckets,
         limits,
         cache,
+        multipart,
         logging,
     })
 }
@@ -983,10 +992,46 @@ fn limits(d: &mut Decoder<'_>, root: &Section<'_>) -> Limits {
 }
 
 fn cache(d: &mut Decoder<'_>, root: &Section<'_>) -> Cache {
-    let s = d.section(root.node("cache"), "cache", &["entries"]);
-    let entries = d.number(&s, "entries", 0..=10_000_000);
+    let s = d.section(root.node("cache"), "cache", &["bytes", "path", "entries"]);
+    if s.has("entries") {
+        d.problem(
+            &s.at("entries"),
+            "is no field any more",
+            "Write cache.bytes instead, 256 bytes for each object: \"64MiB\" is a quarter of a million.",
+        );
+    }
+    let bytes = d.size(&s, "bytes", 0..=64 << 30);
+    let path = d.path(&s, "path");
+    if path.is_some() && bytes == Some(0) {
+        d.problem(
+            &s.at("path"),
+            "names a file for a cache of no bytes",
+            "Give cache.bytes a size, or take the path away.",
+        );
+    }
     Cache {
-        entries: entries.unwrap_or(50_000) as usize,
+        bytes: bytes.unwrap_or(64 << 20),
+        path,
+    }
+}
+
+fn multipart(d: &mut Decoder<'_>, root: &Section<'_>) -> Multipart {
+    let s = d.section(root.node("multipart"), "multipart", &["prefix"]);
+    let prefix = d.text(&s, "prefix").and_then(|text| {
+        let well_formed = text.value.len() <= MAX_RESERVED
+            && text.value.ends_with('/')
+            && !text.value.chars().any(char::is_control);
+        if !well_formed {
+            d.problem(
+                &text.spot,
+                format!("{} is no prefix to keep for the gateway", text.shown()),
+                "Write the beginning of keys that nobody uses, at most 200 bytes with a slash at its end: \"~sealgate/\".",
+            );
+        }
+        well_formed.then(|| text.value.to_string())
+    });
+    Multipart {
+        prefix: prefix.unwrap_or_else(|| RESERVED.to_owned()),
     }
 }
 

@@ -665,8 +665,33 @@ fn problems_of_buckets_are_told() {
             "limits.max_xml_body: is a number without a unit, not a size",
         ),
         (
-            "cache: {entries: many}",
-            "cache.entries: is no number within bounds",
+            "cache: {bytes: many}",
+            "cache.bytes: \"many\" is no size within bounds",
+        ),
+        (
+            "cache: {bytes: 65536}",
+            "cache.bytes: is a number without a unit, not a size",
+        ),
+        (
+            "cache: {entries: 50000}",
+            "cache.entries: is no field any more. Write cache.bytes instead",
+        ),
+        (
+            "cache: {bytes: 0B, path: facts.redb}",
+            "cache.path: names a file for a cache of no bytes",
+        ),
+        ("cache: {path: \"\"}", "cache.path: is empty. Name a file."),
+        (
+            "multipart: {prefix: \"\"}",
+            "multipart.prefix: \"\" is no prefix to keep for the gateway",
+        ),
+        (
+            "multipart: {prefix: \"~sealgate\"}",
+            "multipart.prefix: \"~sealgate\" is no prefix to keep for the gateway",
+        ),
+        (
+            "multipart: {prefix: \"a\\tb/\"}",
+            "is no prefix to keep for the gateway",
         ),
         (
             "logging: {level: loud}",
@@ -1037,7 +1062,7 @@ ok
            nightly: write, list on backups under db/; own store credentials
   buckets  archive: plaintext allow, etag md5, metadata bound, recipients main recovery
            *: plaintext refuse, etag md5, metadata bound, recipients main
-  limits   1024 connections, 16 footers at once, XML up to 4MiB, 50000 cache entries, 30s to shut down
+  limits   1024 connections, 16 footers at once, XML up to 4MiB, cache of 64MiB, 30s to shut down
   logging  info as json
 ";
     assert_eq!(summary, expected);

@@ -198,6 +198,11 @@ impl Service {
         }
     }
 
+    /// Whether a key is one of the gateway's own objects, which clients neither see nor reach.
+    pub fn is_reserved(&self, key: &str) -> bool {
+        key.starts_with(&self.reserved_prefix)
+    }
+
     /// Randomness for a new object.
     ///
     /// # Errors

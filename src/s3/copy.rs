@@ -6,7 +6,7 @@ use http::{HeaderMap, Method, StatusCode};
 use http_body_util::BodyExt;
 
 use super::call::{Body, BucketSettings, Call, EtagMode, Response, Service, set};
-use super::facts::FactTag;
+use super::facts::{Fact, FactTag};
 use super::object::{self, Content, Found, Target, quoted};
 use super::put::{Guard, Written, guard_write};
 use super::xml::{self, Writer};
@@ -246,7 +246,13 @@ impl Rebind<'_> {
             }
             .etag
         } else {
-            object::shown_etag(settings, FactTag::of(&sealed.footer), &copied.etag)
+            // The very bytes whose footer verified.
+            let fact = Fact {
+                plaintext_len: found.len,
+                tag: FactTag::of(&sealed.footer),
+            };
+            service.learn(&arrived, &copied.etag, found.stored_len, fact);
+            object::shown_etag(settings, fact.tag, &copied.etag)
         };
         Ok(Some(answer_with(
             &store_headers,

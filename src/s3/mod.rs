@@ -12,6 +12,9 @@ mod forward;
 mod get;
 mod head;
 mod list;
+// Public for the fuzz targets alone.
+#[doc(hidden)]
+pub mod listing;
 mod meta;
 mod multipart;
 mod object;
@@ -26,7 +29,7 @@ pub mod xml;
 pub use call::{Body, BucketSettings, Call, EtagMode, Plaintext, Response, Service, Settings};
 pub use cors::{Configured, CorsRules, changes_cors};
 pub use error::Error;
-pub use facts::Facts;
+pub use facts::{Facts, FactsError};
 pub use multipart::{MIN_PART, Uploads, gc};
 pub use post::{Form, Success, Upload, is_upload};
 pub use route::{Endpoint, Kind, RouteError, needs, route};

@@ -241,13 +241,14 @@ impl Service {
     /// # Errors
     /// [`Error::ReservedKey`].
     pub fn refuse_reserved(&self, key: &str) -> Result<(), Error> {
-        if key.starts_with(&self.reserved_prefix) {
+        if self.is_reserved(key) {
             return Err(Error::ReservedKey);
         }
         Ok(())
     }
 
-    fn learn(&self, target: &Target<'_>, store_etag: &str, stored_len: u64, fact: Fact) {
+    /// Remembers what a verified footer said.
+    pub fn learn(&self, target: &Target<'_>, store_etag: &str, stored_len: u64, fact: Fact) {
         let key = FactKey {
             bucket: target.bucket.to_owned(),
             key: target.key.to_owned(),

@@ -236,10 +236,14 @@ impl World {
         connection.exchange(&ask, address).await
     }
 
+    /// The configuration of this world's gateways.
+    pub fn config(&self) -> Config {
+        config(self.spy.address, self.folder.path(), &self.settings)
+    }
+
     /// Starts a second gateway in front of the same store, with the same configuration.
     pub async fn again(&self) -> SocketAddr {
-        let config = config(self.spy.address, self.folder.path(), &self.settings);
-        serve(&config, CancellationToken::new()).await.0
+        serve(&self.config(), CancellationToken::new()).await.0
     }
 
     /// A gateway of this world that listens nowhere, for jobs that run beside requests.

@@ -110,6 +110,9 @@ struct State {
     /// How long a connection stays open after the end of what was sent on it.
     hold: Option<Duration>,
     gate: Option<Gate>,
+    /// Requests that are being answered, and the most that there were at once.
+    under_way: usize,
+    most: usize,
 }
 
 /// The spy.
@@ -192,11 +195,35 @@ impl Spy {
         self.ending.notify_waiters();
     }
 
+    /// The most requests that were under way at once since the last call of [`Spy::take`].
+    pub fn most_at_once(&self) -> usize {
+        self.state.lock().unwrap().most
+    }
+
     /// What passed since the last call.
     pub fn take(&self) -> Vec<Seen> {
         let mut state = self.state.lock().unwrap();
+        state.most = state.under_way;
         state.ended.clear();
         std::mem::take(&mut state.seen)
+    }
+}
+
+/// Counts a request as under way for as long as it lives.
+struct UnderWay<'s>(&'s Mutex<State>);
+
+impl<'s> UnderWay<'s> {
+    fn new(state: &'s Mutex<State>) -> Self {
+        let mut counts = state.lock().unwrap();
+        counts.under_way += 1;
+        counts.most = counts.most.max(counts.under_way);
+        Self(state)
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.lock().unwrap().under_way -= 1;
     }
 }
 
@@ -234,6 +261,7 @@ async fn pass(mut client: TcpStream, store: SocketAddr, spy: &Spy) -> Option<()>
         state.seen.len() - 1
     };
 
+    let _under_way = UnderWay::new(state);
     let gate = { state.lock().unwrap().gate.clone() };
     if let Some(gate) = gate.filter(|gate| (gate.which)(&seen)) {
         while gate.open.load(Ordering::Acquire) == 0 {

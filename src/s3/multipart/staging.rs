@@ -9,8 +9,8 @@ use sha2::{Digest, Sha256};
 
 use super::super::Error;
 use super::super::call::{Call, Service};
+use super::super::listing::{ItemKind, Page};
 use super::super::object::{self, Content, Target};
-use super::super::xml::Listing;
 use crate::aead::PartNumber;
 use crate::formats::Integrity;
 use crate::pump::{self, OpenBody};
@@ -128,12 +128,15 @@ impl Staging {
             .query("max-keys", &limit.min(1000).to_string());
         let answer = self.store.send("ListHeldParts", request).await?;
         let document = self.store.document(answer).await?;
-        let listing = Listing::parse(&document)?;
-        Ok(listing
-            .entries
+        let page = Page::parse(&document)?;
+        Ok(page
+            .items
             .iter()
-            .filter_map(|entry| {
-                let number = entry.key.strip_prefix(&prefix)?.parse().ok()?;
+            .filter_map(|item| {
+                let ItemKind::Object(entry) = &item.kind else {
+                    return None;
+                };
+                let number = item.name.strip_prefix(&prefix)?.parse().ok()?;
                 Some(HeldPart {
                     number: PartNumber::new(number)?,
                     store_etag: entry.store_etag.clone(),
