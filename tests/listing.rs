@@ -7,7 +7,7 @@
 mod common;
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -157,13 +157,15 @@ async fn a_gateway_without_a_cache_lists_the_same() {
     }
 }
 
-/// Whatever is written while a listing is made: what it says of a key was true of that key at some time, size and
-/// ETag together.
+/// Whatever is written while a listing is made: what it says of a key was true of that key, size and ETag together,
+/// when the listing began or later.
 #[tokio::test]
 async fn writers_race_listers() {
     let world = World::with_bucket().await;
     let gateways = [world.address, world.again().await];
-    let written = RefCell::new(HashSet::new());
+    // What was written, and in which round; the last round that was answered, of keys with one writer.
+    let written = RefCell::new(HashMap::new());
+    let answered = RefCell::new(HashMap::new());
     let left = Cell::new(4);
     let writer = async |key: &'static str, seed: usize| {
         for round in 0..60usize {
@@ -171,12 +173,14 @@ async fn writers_race_listers() {
             let mut body = content([10, 11, 70_000, 10, 131_000][(round + seed) % 5]);
             let last = body.len() - 1;
             body[last - 8..last].copy_from_slice(&(round * 8 + seed).to_be_bytes());
-            written
-                .borrow_mut()
-                .insert((key.to_owned(), body.len() as u64, md5_hex(&body)));
+            let object = (key.to_owned(), body.len() as u64, md5_hex(&body));
+            written.borrow_mut().insert(object, round);
             let ask = Ask::put("bucket", key, &body);
             let answer = Box::pin(world.send_to(gateways[round % 2], ask)).await;
             assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+            if key != "two" {
+                answered.borrow_mut().insert(key.to_owned(), round);
+            }
             if round % 4 == 0 && key == "gone" {
                 world.send(Ask::delete("bucket", key)).await;
             }
@@ -185,14 +189,22 @@ async fn writers_race_listers() {
     };
     let lister = async |n: usize| {
         let mut pages = 0;
-        while left.get() > 0 {
+        // Once more when all is quiet.
+        let mut quiet = false;
+        while !quiet {
+            quiet = left.get() == 0;
+            let before = answered.borrow().clone();
             let max = ["1", "2", "1000"][pages % 3];
             let ask = list(KINDS[(pages + n) % 3], &[("max-keys", max)]);
             let answer = page(&world, gateways[n % 2], ask).await;
             for object in objects(&answer) {
+                let Some(round) = written.borrow().get(&object).copied() else {
+                    panic!("{object:?} was never written");
+                };
+                let oldest = before.get(&object.0).copied().unwrap_or_default();
                 assert!(
-                    written.borrow().contains(&object),
-                    "{object:?} was never written"
+                    round >= oldest,
+                    "{object:?} is of round {round}, before {oldest}"
                 );
             }
             assert!(answer.element("IsTruncated") == "false" || !objects(&answer).is_empty());

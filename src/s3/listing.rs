@@ -341,6 +341,26 @@ mod tests {
     }
 
     #[test]
+    fn versions_and_marks_of_deletion_keep_their_order() {
+        let document = concat!(
+            "<ListVersionsResult><MaxKeys>7</MaxKeys><DeleteMarker><Key>a</Key></DeleteMarker>",
+            "<Version><Key>a</Key><VersionId>1</VersionId><Size>5</Size></Version>",
+            "<DeleteMarker><Key>hidden</Key></DeleteMarker></ListVersionsResult>"
+        );
+        let page = Page::parse(document.as_bytes()).unwrap();
+        assert_eq!(page.max_keys, Some(7));
+        assert_eq!(object(&page, 1).version.as_deref(), Some("1"));
+        let mut answer = Answer::begin(&page);
+        answer.push(&page, &page.items[0]);
+        answer.push(&page, &page.items[1]);
+        let out = answer.finish(None);
+        let expected = document
+            .replace("</MaxKeys>", "</MaxKeys><IsTruncated>false</IsTruncated>")
+            .replace("<DeleteMarker><Key>hidden</Key></DeleteMarker>", "");
+        assert_eq!(std::str::from_utf8(&out).unwrap(), expected);
+    }
+
+    #[test]
     fn an_empty_root_and_none_at_all() {
         let page = Page::parse(b"<R></R>").unwrap();
         assert!(page.items.is_empty() && !page.truncated);

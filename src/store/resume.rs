@@ -253,8 +253,11 @@ impl Source {
         }
         .version(version)
         .header("range", &format!("bytes={}-{}", rest.start, rest.end - 1));
-        if let Some(etag) = &self.etag {
-            request.headers.insert(IF_MATCH, etag.clone());
+        // A proxy may have marked the ETag as weak, and no weak one ever matches.
+        let etag = self.etag.as_ref().map(HeaderValue::as_bytes);
+        let etag = etag.map(|etag| etag.strip_prefix(b"W/").unwrap_or(etag));
+        if let Some(Ok(etag)) = etag.map(HeaderValue::from_bytes) {
+            request.headers.insert(IF_MATCH, etag);
         }
         self.store.send("ResumeObject", request).await
     }

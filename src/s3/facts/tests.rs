@@ -123,7 +123,8 @@ fn a_file_is_bounded_and_keeps_the_newest() {
         assert!(round < 3 || now <= size, "grows from {size} to {now}");
         size = size.max(now);
     }
-    assert!(size <= 3 * bytes, "{size} for {bytes}");
+    // So small a file is mostly room for the pages of the next batch; a large one takes half as much again.
+    assert!(size <= 4 * bytes, "{size} for {bytes}");
     let (disk, known) = Disk::open(&path, 10 * rows).unwrap();
     assert_eq!(known.len(), rows);
     drop(disk);
