@@ -25,8 +25,14 @@ fuzz_target!(|document: &[u8]| {
             if let Some(version) = &object.version {
                 again.text("VersionId", version);
             }
-            if object.conditional {
-                again.text("ETag", "x");
+            for (name, value) in [
+                ("ETag", &object.conditions.etag),
+                ("LastModifiedTime", &object.conditions.last_modified),
+                ("Size", &object.conditions.size.map(|size| size.to_string())),
+            ] {
+                if let Some(value) = value {
+                    again.text(name, value);
+                }
             }
             again.close("Object");
         }

@@ -178,8 +178,19 @@ pub struct DeleteEntry {
     pub key: String,
     /// Its version; an empty one counts as none.
     pub version: Option<String>,
-    /// Whether it carries conditions.
-    pub conditional: bool,
+    /// What it is conditional on.
+    pub conditions: DeleteConditions,
+}
+
+/// Conditions of one delete, as they stand in the document.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct DeleteConditions {
+    /// `ETag`: the object has it; `*` for any.
+    pub etag: Option<String>,
+    /// `LastModifiedTime`: the object was last modified then.
+    pub last_modified: Option<String>,
+    /// `Size`: the object has so many bytes.
+    pub size: Option<u64>,
 }
 
 /// A DeleteObjects request.
@@ -200,13 +211,21 @@ pub fn parse_delete(document: &[u8]) -> Result<Delete, Malformed> {
         objects: Vec::new(),
         quiet: false,
     };
-    let (mut key, mut version, mut conditional) = (None, None, false);
+    let (mut key, mut version) = (None, None);
+    let mut conditions = DeleteConditions::default();
     let mut quiet = None;
     walk(document, |element| {
         match element.path {
             ["Delete", "Object", "Key"] => once(&mut key, element.text()?)?,
             ["Delete", "Object", "VersionId"] => once(&mut version, element.text()?)?,
-            ["Delete", "Object", "ETag" | "LastModifiedTime" | "Size"] => conditional = true,
+            ["Delete", "Object", "ETag"] => once(&mut conditions.etag, element.text()?)?,
+            ["Delete", "Object", "LastModifiedTime"] => {
+                once(&mut conditions.last_modified, element.text()?)?;
+            }
+            ["Delete", "Object", "Size"] => {
+                let size = element.text()?.trim().parse().map_err(|_| Malformed)?;
+                once(&mut conditions.size, size)?;
+            }
             ["Delete", "Object"] => {
                 let key = key.take().filter(|key| !key.is_empty()).ok_or(Malformed)?;
                 if delete.objects.len() == MAX_DELETE {
@@ -215,7 +234,7 @@ pub fn parse_delete(document: &[u8]) -> Result<Delete, Malformed> {
                 delete.objects.push(DeleteEntry {
                     key,
                     version: version.take().filter(|version| !version.is_empty()),
-                    conditional: std::mem::take(&mut conditional),
+                    conditions: std::mem::take(&mut conditions),
                 });
             }
             ["Delete", "Quiet"] => once(
@@ -406,18 +425,24 @@ mod tests {
     fn deletes_are_bounded_and_strict() {
         let delete = parse_delete(
             b"<Delete xmlns=\"x\"><Object><Key>a</Key></Object><Object><VersionId>v</VersionId><Key> b&#10;</Key>\
-              <ETag>e</ETag></Object><Object><Key>c</Key><VersionId/></Object><Quiet>true</Quiet></Delete>",
+              <ETag>&quot;e&quot;</ETag><Size>7</Size></Object><Object><Key>c</Key><VersionId/></Object><Quiet>true</Quiet></Delete>",
         )
         .unwrap();
-        let entry = |key: &str, version: Option<&str>, conditional| DeleteEntry {
+        let entry = |key: &str, version: Option<&str>, conditions| DeleteEntry {
             key: key.into(),
             version: version.map(str::to_owned),
-            conditional,
+            conditions,
+        };
+        let none = DeleteConditions::default;
+        let some = DeleteConditions {
+            etag: Some("\"e\"".into()),
+            size: Some(7),
+            ..none()
         };
         let objects = vec![
-            entry("a", None, false),
-            entry(" b\n", Some("v"), true),
-            entry("c", None, false),
+            entry("a", None, none()),
+            entry(" b\n", Some("v"), some),
+            entry("c", None, none()),
         ];
         assert_eq!(
             delete,
@@ -443,6 +468,7 @@ mod tests {
             "<Delete><Object><Key/></Object></Delete>",
             "<Delete><Object><Key>a</Key><Key>b</Key></Object></Delete>",
             "<Delete><Object><Key><b/>a</Key></Object></Delete>",
+            "<Delete><Object><Key>a</Key><Size>many</Size></Object></Delete>",
             "<Delete><Object><VersionId>v</VersionId></Object></Delete>",
             "<Delete><Object><Key>a</Key></Object><Quiet>maybe</Quiet></Delete>",
             "<Other><Object><Key>a</Key></Object></Other>",

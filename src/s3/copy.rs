@@ -143,6 +143,19 @@ async fn attempt(
     }
 }
 
+/// The source as the store is asked for it: with a slash before it only where the client sent one, since policies of the
+/// store may compare the header as it stands.
+fn source_header(call: &Call, source: &CopySource) -> String {
+    let header = source.to_header();
+    let slash = call
+        .header("x-amz-copy-source")
+        .is_some_and(|sent| sent.starts_with(['/', '%']));
+    match header.strip_prefix('/') {
+        Some(bare) if !slash => bare.to_owned(),
+        _ => header,
+    }
+}
+
 struct Rebind<'a> {
     service: &'a Service,
     call: &'a Call,
@@ -195,7 +208,7 @@ impl Rebind<'_> {
         set(
             &mut headers,
             HeaderName::from_static("x-amz-copy-source"),
-            &source.to_header(),
+            &source_header(call, source),
         );
         set(
             &mut headers,

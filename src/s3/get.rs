@@ -37,7 +37,7 @@ enum Wanted {
 /// # Errors
 /// [`Error`].
 pub async fn get(service: &Service, call: Call) -> Result<Response, Error> {
-    meta::refuse_customer_keys(&call.headers)?;
+    meta::check_read(&call.headers)?;
     let target = Target {
         store: &call.store,
         bucket: &call.endpoint.bucket,

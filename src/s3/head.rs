@@ -24,7 +24,7 @@ const MAX_LISTED: u32 = 1000;
 /// # Errors
 /// [`Error`].
 pub async fn head(service: &Service, call: Call) -> Result<Response, Error> {
-    meta::refuse_customer_keys(&call.headers)?;
+    meta::check_read(&call.headers)?;
     if let Some(number) = parts::part_number(&call)? {
         return head_part(service, &call, number).await;
     }
@@ -82,7 +82,7 @@ async fn head_part(service: &Service, call: &Call, number: PartNumber) -> Result
 /// # Errors
 /// [`Error`].
 pub async fn attributes(service: &Service, call: Call) -> Result<Response, Error> {
-    meta::refuse_customer_keys(&call.headers)?;
+    meta::check_read(&call.headers)?;
     let wanted: Vec<String> = call
         .headers
         .get_all("x-amz-object-attributes")

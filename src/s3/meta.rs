@@ -139,6 +139,21 @@ pub fn refuse_customer_keys(from: &HeaderMap) -> Result<(), Error> {
     }
 }
 
+/// Refuses headers that ask a read for encryption: they belong to writes (S3 API: GetObject, HeadObject).
+///
+/// # Errors
+/// [`Error::InvalidArgument`], and as [`refuse_customer_keys`].
+pub fn check_read(from: &HeaderMap) -> Result<(), Error> {
+    refuse_customer_keys(from)?;
+    if from.contains_key("x-amz-server-side-encryption") {
+        return Err(Error::InvalidArgument {
+            name: "x-amz-server-side-encryption",
+            problem: "the header is not supported for this operation",
+        });
+    }
+    Ok(())
+}
+
 /// Headers that go on with any request on an existing object.
 pub fn read_settings(from: &HeaderMap) -> HeaderMap {
     let mut to = HeaderMap::new();

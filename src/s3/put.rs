@@ -82,6 +82,9 @@ pub enum Guard {
     Client,
     /// The user may add but not replace.
     AppendOnly,
+    /// The client's condition held of what stands there, and the store has no words for it: the write is tied to
+    /// that instead.
+    Pinned,
 }
 
 impl Guard {
@@ -92,6 +95,7 @@ impl Guard {
                 crate::policy::Action::Overwrite,
             )),
             Self::None | Self::Client => Error::PreconditionFailed("If-None-Match"),
+            Self::Pinned => Error::Contended,
         }
     }
 }
@@ -111,11 +115,6 @@ pub async fn guard_write(
     {
         return Ok(Guard::None);
     }
-    if call.headers.contains_key(IF_NONE_MATCH) && !conditions.requires_absence() {
-        return Err(Error::NotImplemented(
-            "If-None-Match with an ETag on a write",
-        ));
-    }
     let target = Target {
         store: &call.store,
         bucket: &call.endpoint.bucket,
@@ -129,7 +128,10 @@ pub async fn guard_write(
         // Something stands there that cannot be opened. It can be replaced, but it matches no ETag.
         Current::Unreadable if append_only => return Err(Guard::AppendOnly.refused()),
         Current::Unreadable if conditions.requires_absence() => return Err(Guard::Client.refused()),
-        Current::Unreadable => return Err(Error::PreconditionFailed("If-Match")),
+        Current::Unreadable if conditions.requires_match() => {
+            return Err(Error::PreconditionFailed("If-Match"));
+        }
+        Current::Unreadable => return Ok(Guard::None),
     };
     match conditions.evaluate_write(current.as_ref().map(|found| found.current())) {
         Outcome::Proceed => {}
@@ -139,17 +141,21 @@ pub async fn guard_write(
     if append_only && current.is_some() {
         return Err(Guard::AppendOnly.refused());
     }
-    if conditions.requires_match()
-        && let Some(found) = &current
-    {
+    if let Some(found) = &current {
         set(headers, IF_MATCH, &quoted(&found.store_etag));
-        return Ok(Guard::Client);
+        return Ok(if conditions.requires_match() {
+            Guard::Client
+        } else {
+            Guard::Pinned
+        });
     }
     headers.insert(IF_NONE_MATCH, HeaderValue::from_static("*"));
     Ok(if conditions.requires_absence() {
         Guard::Client
-    } else {
+    } else if append_only {
         Guard::AppendOnly
+    } else {
+        Guard::Pinned
     })
 }
 

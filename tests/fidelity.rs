@@ -1,0 +1,190 @@
+//! What S3 documents of requests that are wrong, or conditional: status, code, and that nothing changed.
+#![cfg(feature = "embedded")]
+#![forbid(unsafe_code)]
+
+mod common;
+
+use common::{Answer, Ask, World, content, md5_base64, md5_hex};
+use http::{Method, StatusCode};
+
+fn is_error(answer: &Answer, status: u16, code: &str) {
+    assert_eq!(answer.status.as_u16(), status, "{answer:?}");
+    assert_eq!(answer.code(), code, "{answer:?}");
+}
+
+fn delete_objects(document: &str) -> Ask {
+    Ask::bucket(Method::POST, "bucket")
+        .query("delete=")
+        .header("content-md5", &md5_base64(document.as_bytes()))
+        .body(document.as_bytes())
+}
+
+#[tokio::test]
+async fn a_put_unless_it_is_that_object_replaces_any_other() {
+    let world = World::with_bucket().await;
+    let (one, two) = (content(40), content(70_000));
+    let etag = |body: &[u8]| format!("\"{}\"", md5_hex(body));
+    let put =
+        |body: &[u8], unless: &str| Ask::put("bucket", "key", body).header("if-none-match", unless);
+    let created = world.send(put(&one, &etag(&two))).await;
+    assert_eq!(created.status, StatusCode::OK, "{created:?}");
+    let refused = world.send(put(&two, &etag(&one))).await;
+    is_error(&refused, 412, "PreconditionFailed");
+    let among_others = format!("\"0\", {}", etag(&one));
+    is_error(
+        &world.send(put(&two, &among_others)).await,
+        412,
+        "PreconditionFailed",
+    );
+    assert!(world.get("key").await.body == one);
+    let replaced = world.send(put(&two, "\"0\"")).await;
+    assert_eq!(replaced.status, StatusCode::OK, "{replaced:?}");
+    assert!(world.get("key").await.body == two);
+}
+
+#[tokio::test]
+async fn deletes_hold_to_what_the_client_sees_of_the_object() {
+    let world = World::with_bucket().await;
+    for size in [0, 40, 70_000] {
+        let plain = content(size);
+        world.put("key", &plain).await;
+        let seen = world.send(Ask::head("bucket", "key")).await;
+        let modified = seen.header("last-modified").to_owned();
+        let (good_size, bad_size) = (size.to_string(), (size + 1).to_string());
+        for (name, value) in [
+            ("if-match", "\"0\""),
+            ("x-amz-if-match-size", bad_size.as_str()),
+            (
+                "x-amz-if-match-last-modified-time",
+                "Thu, 01 Jan 2015 00:00:00 GMT",
+            ),
+        ] {
+            let refused = world
+                .send(Ask::delete("bucket", "key").header(name, value))
+                .await;
+            is_error(&refused, 412, "PreconditionFailed");
+        }
+        let nonsense = Ask::delete("bucket", "key").header("x-amz-if-match-size", "many");
+        is_error(&world.send(nonsense).await, 400, "InvalidArgument");
+        assert!(world.get("key").await.body == plain);
+        let all = Ask::delete("bucket", "key")
+            .header("if-match", seen.etag())
+            .header("x-amz-if-match-size", &good_size)
+            .header("x-amz-if-match-last-modified-time", &modified);
+        world.spy.take();
+        let deleted = world.send(all).await;
+        assert_eq!(deleted.status, StatusCode::NO_CONTENT, "{deleted:?}");
+        // The store is told in its own terms, so that it deletes this object or none.
+        let asked = world.spy.take();
+        let last = asked.last().unwrap();
+        assert_eq!(last.method, Method::DELETE);
+        assert!(!last.header("if-match").is_empty() && last.header("if-match") != seen.etag());
+        assert_eq!(last.header("x-amz-if-match-last-modified-time"), modified);
+        assert_eq!(last.header("x-amz-if-match-size"), "");
+        assert!(world.stored("bucket", "key").await.is_none());
+        // What becomes of conditions on nothing is the store's to say.
+        let nothing = world
+            .send(Ask::delete("bucket", "key").header("if-match", "\"0\""))
+            .await;
+        assert_eq!(nothing.status, StatusCode::NO_CONTENT, "{nothing:?}");
+    }
+}
+
+#[tokio::test]
+async fn delete_objects_holds_each_object_to_its_conditions() {
+    let world = World::with_bucket().await;
+    let plain = content(40);
+    for key in ["a", "b", "c", "d", "e"] {
+        world.put(key, &plain).await;
+    }
+    let object =
+        |key: &str, condition: &str| format!("<Object><Key>{key}</Key>{condition}</Object>");
+    let document = [
+        object("a", "<ETag>\"0\"</ETag>"),
+        object(
+            "b",
+            &format!("<ETag>&quot;{}&quot;</ETag>", md5_hex(&plain)),
+        ),
+        object("c", "<Size>41</Size>"),
+        object("d", "<Size>40</Size>"),
+        object("e", ""),
+    ]
+    .concat();
+    let answer = world
+        .send(delete_objects(&format!("<Delete>{document}</Delete>")))
+        .await;
+    assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+    assert_eq!(
+        answer.elements("Code"),
+        ["PreconditionFailed", "PreconditionFailed"]
+    );
+    assert_eq!(answer.elements("Deleted").len(), 3, "{answer:?}");
+    for (key, stays) in [
+        ("a", true),
+        ("b", false),
+        ("c", true),
+        ("d", false),
+        ("e", false),
+    ] {
+        assert_eq!(world.stored("bucket", key).await.is_some(), stays, "{key}");
+    }
+}
+
+#[tokio::test]
+async fn documents_that_are_wrong_too_long_or_too_many_are_told_apart() {
+    let world = World::with_bucket().await;
+    world.put("key", b"x").await;
+    let key = "<Object><Key>key</Key></Object>";
+    for wrong in [
+        "no xml".to_owned(),
+        "<Delete>".to_owned(),
+        "<Delete/>".to_owned(),
+        format!("<Delete>{key}</Delete><Delete/>"),
+        format!("<!DOCTYPE Delete [<!ENTITY k \"key\">]><Delete>{key}</Delete>"),
+        format!("<Delete>{}</Delete>", key.repeat(1001)),
+        format!("<Delete>{}{}</Delete>", "<a>".repeat(40), "</a>".repeat(40)),
+    ] {
+        let answer = world.send(delete_objects(&wrong)).await;
+        is_error(&answer, 400, "MalformedXML");
+    }
+    let long = format!("<Delete>{key}<!--{}--></Delete>", " ".repeat(4 << 20));
+    let answer = world.send(delete_objects(&long)).await;
+    is_error(&answer, 400, "MaxMessageLengthExceeded");
+    assert!(world.stored("bucket", "key").await.is_some());
+    let cdata = "<Delete><Object><Key><![CDATA[key]]></Key></Object></Delete>";
+    assert_eq!(
+        world
+            .send(delete_objects(cdata))
+            .await
+            .elements("Deleted")
+            .len(),
+        1
+    );
+    assert!(world.stored("bucket", "key").await.is_none());
+}
+
+#[tokio::test]
+async fn reads_cannot_ask_for_encryption() {
+    let world = World::with_bucket().await;
+    world.put("key", b"x").await;
+    for ask in [Ask::get("bucket", "key"), Ask::head("bucket", "key")] {
+        let answer = world
+            .send(ask.header("x-amz-server-side-encryption", "aws:kms"))
+            .await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_source_of_a_copy_is_spelt_to_the_store_as_the_client_spelt_it() {
+    let world = World::with_bucket().await;
+    world.put("key", b"x").await;
+    for source in ["bucket/key", "/bucket/key"] {
+        world.spy.take();
+        let ask = Ask::object(Method::PUT, "bucket", "copy").header("x-amz-copy-source", source);
+        assert_eq!(world.send(ask).await.status, StatusCode::OK);
+        let asked = world.spy.take();
+        let copy = asked.iter().find(|r| r.method == Method::PUT).unwrap();
+        assert_eq!(copy.header("x-amz-copy-source"), source);
+    }
+}
