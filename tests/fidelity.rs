@@ -77,7 +77,7 @@ async fn deletes_hold_to_what_the_client_sees_of_the_object() {
         // The store is told in its own terms, so that it deletes this object or none.
         let asked = world.spy.take();
         let last = asked.last().unwrap();
-        assert_eq!(last.method, Method::DELETE);
+        assert_eq!(last.method, "DELETE");
         assert!(!last.header("if-match").is_empty() && last.header("if-match") != seen.etag());
         assert_eq!(last.header("x-amz-if-match-last-modified-time"), modified);
         assert_eq!(last.header("x-amz-if-match-size"), "");
@@ -184,7 +184,7 @@ async fn the_source_of_a_copy_is_spelt_to_the_store_as_the_client_spelt_it() {
         let ask = Ask::object(Method::PUT, "bucket", "copy").header("x-amz-copy-source", source);
         assert_eq!(world.send(ask).await.status, StatusCode::OK);
         let asked = world.spy.take();
-        let copy = asked.iter().find(|r| r.method == Method::PUT).unwrap();
+        let copy = asked.iter().find(|r| r.method == "PUT").unwrap();
         assert_eq!(copy.header("x-amz-copy-source"), source);
     }
 }
