@@ -80,6 +80,8 @@ pub struct Gateway {
     service: Service,
     policy: Policy,
     own: Store,
+    /// For requests that nobody signed.
+    unsigned: Store,
     stores: HashMap<String, Store>,
     domains: Vec<String>,
     limits: auth::Limits,
@@ -171,6 +173,7 @@ impl Gateway {
             policy: config.policy()?,
             cors: s3::CorsRules::new(Box::new(cors), own.clone()),
             own,
+            unsigned: client.anonymous(),
             stores,
             domains: config.server.domains.clone(),
             limits: auth::Limits::default(),
@@ -194,6 +197,10 @@ impl Gateway {
 
     /// The store with this user's own credentials, where there are some.
     fn store_for(&self, user: &UserHandle) -> Store {
+        // Whom nobody vouches for gets what the store gives to anybody, never what the gateway may do there.
+        if user.access_key.is_empty() {
+            return self.unsigned.clone();
+        }
         let own = self.stores.get(&user.access_key);
         own.unwrap_or(&self.own).clone()
     }
@@ -256,9 +263,19 @@ impl Gateway {
             raw_query,
             headers: &headers,
         };
-        let verified = auth::verify(&signed, |key| self.secret(key), now(), &self.limits)
-            .map_err(|error| unauthenticated(&error, outcome))?;
-        let user = self.user(verified.access_key(), outcome)?;
+        let verified = auth::verify(&signed, |key| self.secret(key), now(), &self.limits);
+        let (user, presigned, payload) = match (verified, self.policy.anonymous()) {
+            (Err(AuthError::Anonymous), Some(anybody)) => {
+                let payload = auth::unsigned_payload(&headers)
+                    .map_err(|error| unauthenticated(&error, outcome))?;
+                (anybody.clone(), false, payload)
+            }
+            (verified, _) => {
+                let verified = verified.map_err(|error| unauthenticated(&error, outcome))?;
+                let user = self.user(verified.access_key(), outcome)?;
+                (user, verified.presigned(), verified.into_payload())
+            }
+        };
 
         // What for, and whether that is allowed.
         let target = Target::parse(raw_path, host, &self.domains).map_err(boxed(Told::uri))?;
@@ -271,7 +288,7 @@ impl Gateway {
             .unwrap_or_default()
             .clone_into(&mut outcome.key);
         let query = Query::parse(raw_query).map_err(boxed(Told::uri))?;
-        if verified.presigned() {
+        if presigned {
             take_from_query(&query, &mut headers).map_err(|error| Box::new(Told::auth(&error)))?;
         }
         let endpoint =
@@ -284,7 +301,6 @@ impl Gateway {
             .map_err(|denied| self.told(denied.into(), outcome))?;
 
         // With which body. Nothing of it has been read yet: an early error never asks the client for it.
-        let payload = verified.into_payload();
         let length = body_length(&headers, &payload)?;
         let raw = ClientBody::new(body, outcome.bytes_in());
         let raw = IdleLimit::new(raw, self.body_idle, || BodyError::ClientStalled);

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Answer, Ask, World, content, md5_base64, md5_hex};
+use common::{Answer, Ask, Form, World, content, md5_base64, md5_hex};
 use http::{Method, StatusCode};
 
 fn is_error(answer: &Answer, status: u16, code: &str) {
@@ -161,6 +161,40 @@ async fn documents_that_are_wrong_too_long_or_too_many_are_told_apart() {
         1
     );
     assert!(world.stored("bucket", "key").await.is_none());
+}
+
+#[tokio::test]
+async fn requests_that_nobody_signed_reach_the_store_unsigned_and_only_where_a_rule_lets_them() {
+    let rules = serde_json::json!({"rules": [{"buckets": ["bucket"], "prefixes": ["open/"], "actions": ["read"]}]});
+    let world = World::with_settings(serde_json::json!({"users": [], "anonymous": rules})).await;
+    world.create("bucket").await;
+    world.put("open/key", b"x").await;
+    world.spy.take();
+    let anybody = |ask: Ask| ask.form(Form::Anonymous);
+    for ask in [
+        Ask::put("bucket", "open/key", b"y"),
+        Ask::delete("bucket", "open/key"),
+        Ask::get("bucket", "closed"),
+        Ask::bucket(Method::GET, "bucket"),
+        Ask::get("other", "open/key"),
+    ] {
+        is_error(&world.send(anybody(ask)).await, 403, "AccessDenied");
+    }
+    assert!(world.spy.take().is_empty());
+    // This store lets nobody in without a signature, and the gateway's own is not lent to anybody.
+    let answer = world.send(anybody(Ask::get("bucket", "open/key"))).await;
+    is_error(&answer, 403, "AccessDenied");
+    let asked = world.spy.take();
+    assert_eq!(asked.len(), 1);
+    assert_eq!(asked[0].header("authorization"), "");
+    // A chunk signature needs a key, which nobody has.
+    let chunked = anybody(Ask::get("bucket", "open/key"))
+        .unsigned("x-amz-content-sha256", "STREAMING-AWS4-HMAC-SHA256-PAYLOAD");
+    is_error(&world.send(chunked).await, 400, "InvalidArgument");
+    // A signature that is wrong is not taken for none.
+    let forged = Ask::get("bucket", "open/key").by(common::MALLORY);
+    is_error(&world.send(forged).await, 403, "InvalidAccessKeyId");
+    assert!(world.spy.take().is_empty());
 }
 
 #[tokio::test]

@@ -26,4 +26,4 @@ pub use canonical::{Scope, SigningKey};
 pub use chunk::{ChunkSigner, ChunkVerifier};
 pub use post::{SignedForm, verify_form};
 pub use sign::{SignError, Signed, Signer};
-pub use verify::{AuthError, Limits, Payload, RequestHead, Verified, verify};
+pub use verify::{AuthError, Limits, Payload, RequestHead, Verified, unsigned_payload, verify};

@@ -278,6 +278,27 @@ pub fn verify(
     check_signature(head, claim, lookup)
 }
 
+/// How the body of a request that nobody signed is framed, for where such requests are let in. Only forms that need no
+/// key can be: chunk signatures cannot.
+///
+/// # Errors
+///
+/// [`AuthError::InvalidContentSha256`].
+pub fn unsigned_payload(headers: &HeaderMap) -> Result<Payload, AuthError> {
+    match content_sha256(headers)?.map(parse_body).transpose()? {
+        None | Some(Body::Unsigned) => Ok(Payload::Unsigned),
+        Some(Body::Signed(hash)) => Ok(Payload::Signed(hash)),
+        Some(Body::Chunked {
+            signed: false,
+            trailer,
+        }) => Ok(Payload::Chunked {
+            signed: None,
+            trailer,
+        }),
+        Some(Body::Chunked { signed: true, .. }) => Err(AuthError::InvalidContentSha256),
+    }
+}
+
 fn check_signature(
     head: &RequestHead<'_>,
     claim: Claim,

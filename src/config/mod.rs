@@ -52,6 +52,8 @@ pub struct Config {
     pub keyring: Keyring,
     /// Who may do what. No two have the same access key.
     pub users: Vec<User>,
+    /// What requests that nobody signed may do, as far as the store lets anybody; nothing where there is no rule.
+    pub anonymous: Vec<Rule>,
     /// How objects of each bucket are kept.
     pub buckets: Buckets,
     /// Buckets that nobody may touch.
@@ -74,10 +76,11 @@ impl Config {
     /// [`PolicyError`] where two users have the same access key, which a loaded configuration
     /// does not have.
     pub fn policy(&self) -> Result<Policy, PolicyError> {
-        Policy::new(
+        let policy = Policy::new(
             self.users.iter().cloned(),
             self.blocked_buckets.iter().cloned(),
-        )
+        )?;
+        Ok(policy.with_anonymous(self.anonymous.clone()))
     }
 }
 

@@ -102,7 +102,13 @@ impl Config {
             let heading = if index == 0 { "users" } else { "" };
             writeln!(out, "  {heading:<8} {}: {}", user.access_key, rights(user))?;
         }
-        write_rest(out, self.users.len())
+        write_rest(out, self.users.len())?;
+        if !self.anonymous.is_empty() {
+            let rules: Vec<String> = self.anonymous.iter().map(describe).collect();
+            let rules = rules.join("; ");
+            writeln!(out, "  anybody  {rules}; as far as the store lets anybody")?;
+        }
+        Ok(())
     }
 
     fn write_buckets(&self, out: &mut String) -> fmt::Result {

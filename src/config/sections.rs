@@ -24,6 +24,7 @@ const ROOT: [&str; 10] = [
     "store",
     "keyring",
     "users",
+    "anonymous",
     "buckets",
     "blocked_buckets",
     "limits",
@@ -53,7 +54,8 @@ pub(super) fn config(d: &mut Decoder<'_>, tree: &Node) -> Option<Config> {
     let server = server(d, &root);
     let store = store(d, &root);
     let keys = keys(d, &root);
-    let (users, user_names) = users(d, &root);
+    let (users, mut user_names) = users(d, &root);
+    let anonymous = anonymous(d, &root, &mut user_names);
     let buckets = buckets(d, &root, &keys);
     let blocked_buckets = blocked_buckets(d, &root, &user_names, &buckets.names);
     let limits = limits(d, &root);
@@ -70,6 +72,7 @@ pub(super) fn config(d: &mut Decoder<'_>, tree: &Node) -> Option<Config> {
         },
         keyring,
         users,
+        anonymous,
         blocked_buckets,
         limits,
         cache,
@@ -587,6 +590,19 @@ fn users(d: &mut Decoder<'_>, root: &Section<'_>) -> (Vec<User>, Vec<Named>) {
         users.push(user);
     }
     (users, buckets)
+}
+
+/// Rules for requests that nobody signed.
+fn anonymous(d: &mut Decoder<'_>, root: &Section<'_>, buckets: &mut Vec<Named>) -> Vec<Rule> {
+    if !root.has("anonymous") {
+        return Vec::new();
+    }
+    let s = d.section(
+        root.node("anonymous"),
+        "anonymous",
+        &["allowed_buckets", "rules"],
+    );
+    user_rules(d, &s, buckets)
 }
 
 fn user(

@@ -510,6 +510,30 @@ fn problems_of_the_keyring_are_told() {
 }
 
 #[test]
+fn rules_for_anybody_are_those_of_users_and_closed_by_default() {
+    let anybody = |text: &str| {
+        World::new()
+            .load(&small_with(text))
+            .map(|loaded| loaded.config)
+    };
+    let closed = World::new().load(SMALL).unwrap().config;
+    assert!(closed.anonymous.is_empty() && closed.policy().unwrap().anonymous().is_none());
+    let open = anybody("anonymous: {rules: [{buckets: [public], actions: [read]}]}").unwrap();
+    assert_eq!(open.anonymous.len(), 1);
+    assert!(open.policy().unwrap().anonymous().is_some());
+    for (section, expected) in [
+        ("anonymous: {}", "anonymous.allowed_buckets: is missing"),
+        ("anonymous: {rules: []}", "anonymous.rules: has no rule"),
+        (
+            "anonymous: {allowed_buckets: [a], secret_key: x}",
+            "anonymous.secret_key: is not a known field",
+        ),
+    ] {
+        assert_refused(section, expected);
+    }
+}
+
+#[test]
 fn problems_of_users_are_told() {
     let user = "access_key: u, secret_key: 0123456789abcdef";
     for (fields, expected) in [

@@ -7,12 +7,14 @@ use thiserror::Error;
 
 use super::action::Action;
 use super::need::{Need, Target};
-use super::user::{User, UserHandle};
+use super::user::{Rule, User, UserHandle};
+use crate::secret::Secret;
 
 /// All users with their rules, and the buckets that nobody may touch.
 #[derive(Clone, Debug, Default)]
 pub struct Policy {
     users: HashMap<Box<str>, UserHandle>,
+    anonymous: Option<UserHandle>,
     blocked: Arc<HashSet<String>>,
 }
 
@@ -35,8 +37,29 @@ impl Policy {
         }
         Ok(Self {
             users: table,
+            anonymous: None,
             blocked: Arc::new(blocked.into_iter().collect()),
         })
+    }
+
+    /// The same with rules for requests that nobody signed; no rule keeps them out.
+    #[must_use]
+    pub fn with_anonymous(mut self, rules: Vec<Rule>) -> Self {
+        self.anonymous = (!rules.is_empty()).then(|| {
+            Arc::new(User {
+                access_key: String::new(),
+                secret_key: Secret::new(String::new()),
+                rules,
+                store_credentials: None,
+            })
+        });
+        self
+    }
+
+    /// Nobody in particular, where requests without a signature are let in. Has no access key and cannot sign.
+    #[must_use]
+    pub fn anonymous(&self) -> Option<&UserHandle> {
+        self.anonymous.as_ref()
     }
 
     /// The user who signs with `access_key`. Takes the same time however many users there are.

@@ -82,7 +82,8 @@ pub struct Client {
 #[derive(Clone)]
 pub struct Store {
     client: Arc<Client>,
-    signer: Arc<Signer>,
+    /// None sends requests as they are, so that the store treats them as anybody's.
+    signer: Option<Arc<Signer>>,
 }
 
 /// A request to the store, not yet signed.
@@ -224,7 +225,15 @@ impl Client {
     pub fn with(self: &Arc<Self>, signer: Arc<Signer>) -> Store {
         Store {
             client: self.clone(),
-            signer,
+            signer: Some(signer),
+        }
+    }
+
+    /// The client without credentials: the store decides what anybody may do.
+    pub fn anonymous(self: &Arc<Self>) -> Store {
+        Store {
+            client: self.clone(),
+            signer: None,
         }
     }
 
@@ -309,16 +318,18 @@ impl Store {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
         }
         let raw_query = query.encode();
-        self.signer
-            .sign(
-                &method,
-                &path,
-                &raw_query,
-                &mut headers,
-                "UNSIGNED-PAYLOAD",
-                (client.now)(),
-            )
-            .map_err(|e| StoreError::Request(e.to_string()))?;
+        if let Some(signer) = &self.signer {
+            signer
+                .sign(
+                    &method,
+                    &path,
+                    &raw_query,
+                    &mut headers,
+                    "UNSIGNED-PAYLOAD",
+                    (client.now)(),
+                )
+                .map_err(|e| StoreError::Request(e.to_string()))?;
+        }
         let target = if raw_query.is_empty() {
             format!("{}://{host}{path}", client.scheme)
         } else {
