@@ -19,7 +19,7 @@ use super::{
 };
 use crate::policy::{Action, Actions, Pattern, Rule, StoreCredentials, User};
 
-const ROOT: [&str; 10] = [
+const ROOT: [&str; 11] = [
     "server",
     "store",
     "keyring",
