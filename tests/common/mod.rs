@@ -57,6 +57,11 @@ pub const BOB: User = User {
     access_key: "bob",
     secret_key: "bob-secret-0123456789ab",
 };
+/// The store's own user.
+pub const STORE: User = User {
+    access_key: "store-access",
+    secret_key: "store-secret-0123456789",
+};
 /// Nobody knows him.
 pub const MALLORY: User = User {
     access_key: "mallory",
@@ -87,6 +92,8 @@ pub struct World {
     pub spy: Spy,
     /// Where the gateway listens.
     pub address: SocketAddr,
+    /// Where the store listens, for [`STORE`].
+    pub store_address: SocketAddr,
     /// Makes the gateway finish what is in flight and end.
     pub stop: CancellationToken,
     /// The gateway's listener.
@@ -191,6 +198,7 @@ impl World {
             store,
             spy,
             address,
+            store_address: embedded.endpoint,
             stop,
             server,
             folder,
