@@ -216,6 +216,7 @@ impl Gateway {
         let resource = request.uri().path().to_owned();
         let unread = http_body::Body::size_hint(request.body()).exact() != Some(0);
         let expects = request.headers().contains_key(EXPECT);
+        let declared = browser::content_length(request.headers()).unwrap_or(u64::MAX);
         let origin = self.origin(&request);
         let mut answer = match self.answer(request, &signals, &mut outcome).await {
             Ok(answer) => answer,
@@ -227,8 +228,10 @@ impl Gateway {
                 let mut answer =
                     wire::error::answer(&told, &outcome.method, &resource, &outcome.id);
                 // A client that got this instead of `100 Continue` may or may not send its body now, and
-                // some go on with the next request: what follows on this connection means nothing.
-                if unread && expects {
+                // some go on with the next request: what follows on this connection means nothing. Nor
+                // does it where the body was not read to its end: the connection will not be used again,
+                // and a client that is not told sends its next request into it.
+                if unread && (expects || outcome.received() < declared) {
                     answer
                         .headers
                         .insert(CONNECTION, HeaderValue::from_static("close"));

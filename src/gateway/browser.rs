@@ -198,7 +198,7 @@ impl Gateway {
 }
 
 /// The length of the whole form, which the length of the file follows from.
-fn content_length(headers: &HeaderMap) -> Option<u64> {
+pub(super) fn content_length(headers: &HeaderMap) -> Option<u64> {
     if headers.contains_key(TRANSFER_ENCODING) {
         return None;
     }

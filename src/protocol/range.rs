@@ -58,10 +58,10 @@ impl RangeSpec {
     #[must_use]
     pub fn parse(value: &str) -> Option<Self> {
         let (unit, set) = value.trim_matches(is_space).split_once('=')?;
-        if !unit.trim_matches(is_space).eq_ignore_ascii_case("bytes") || set.contains(',') {
+        if !unit.eq_ignore_ascii_case("bytes") || set.contains(',') {
             return None;
         }
-        let (first, last) = set.trim_matches(is_space).split_once('-')?;
+        let (first, last) = set.split_once('-')?;
         match (first.is_empty(), last.is_empty()) {
             (true, true) => None,
             (true, false) => Some(Self::Suffix {
@@ -201,6 +201,8 @@ mod tests {
             ("bytes=+1-2", 100, None),
             ("bytes=1--2", 100, None),
             ("bytes=1 - 2", 100, None),
+            ("bytes= -1", 100, None),
+            ("bytes =0-1", 100, None),
             ("octets=0-1", 100, None),
             ("bytes=0x1-2", 100, None),
         ] {

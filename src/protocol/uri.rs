@@ -125,15 +125,16 @@ impl CopySource {
     /// [`UriError::Malformed`], [`UriError::InvalidBucketName`], [`UriError::KeyTooLong`].
     pub fn parse(value: &str) -> Result<Self, UriError> {
         const VERSION: &str = "?versionId=";
+        let cannot = |_| UriError::InvalidCopySource;
         let (path, version_id) = match value.rfind(VERSION) {
             Some(at) => {
-                let version = decode(&value[at + VERSION.len()..])?;
+                let version = decode(&value[at + VERSION.len()..]).map_err(cannot)?;
                 (&value[..at], Some(version).filter(|id| !id.is_empty()))
             }
             None => (value, None),
         };
         // Some clients encode the separating slash too, so decode first.
-        let path = decode(path)?;
+        let path = decode(path).map_err(cannot)?;
         let path = path.strip_prefix('/').unwrap_or(&path);
         if path.starts_with("arn:") {
             return Err(UriError::InvalidCopySource);

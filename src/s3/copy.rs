@@ -105,7 +105,7 @@ async fn attempt(
         bucket: &source.bucket,
         key: &source.key,
         version: source.version_id.as_deref(),
-        headers: HeaderMap::new(),
+        headers: meta::source_settings(&call.headers),
     };
     let found = service.find(&target).await?;
     match Conditions::from_copy_source(&call.headers).evaluate_copy_source(found.current()) {
@@ -221,6 +221,9 @@ impl Rebind<'_> {
         );
         if let Some(directive) = call.headers.get("x-amz-tagging-directive") {
             headers.insert("x-amz-tagging-directive", directive.clone());
+        }
+        if let Some(owner) = call.headers.get("x-amz-source-expected-bucket-owner") {
+            headers.insert("x-amz-source-expected-bucket-owner", owner.clone());
         }
         let mut request = Request::object(Method::PUT, &endpoint.bucket, &endpoint.key);
         request.headers = headers;

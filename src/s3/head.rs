@@ -10,6 +10,7 @@ use super::xml::Writer;
 use super::{Error, meta};
 use crate::aead::{PartEntry, PartNumber};
 use crate::formats::v1::protocol_checksum;
+use crate::protocol::checksum::Algorithm;
 use crate::protocol::range::RangeSpec;
 use crate::pump;
 
@@ -42,6 +43,11 @@ pub async fn head(service: &Service, call: Call) -> Result<Response, Error> {
             http::header::CONTENT_RANGE,
             &range.content_range(),
         );
+        // Checksums are of the whole object, which this does not describe.
+        for algorithm in Algorithm::ALL {
+            headers.remove(algorithm.header());
+        }
+        headers.remove("x-amz-checksum-type");
         status = StatusCode::PARTIAL_CONTENT;
         length = range.length();
     }

@@ -41,6 +41,7 @@ fn passes_back(name: &str) -> bool {
                 | "x-amz-bucket-region"
                 | "x-amz-mp-parts-count"
                 | "x-amz-cf-id"
+                | "x-amz-object-size"
         ))
         || name == "last-modified"
 }
@@ -160,6 +161,23 @@ pub fn read_settings(from: &HeaderMap) -> HeaderMap {
     for name in ["x-amz-request-payer", "x-amz-expected-bucket-owner"] {
         if let Some(value) = from.get(name) {
             to.insert(HeaderName::from_static(name), value.clone());
+        }
+    }
+    to
+}
+
+/// The same for the source of a copy, whose owner the client may expect to be somebody.
+pub fn source_settings(from: &HeaderMap) -> HeaderMap {
+    let mut to = HeaderMap::new();
+    for (name, sent_as) in [
+        ("x-amz-request-payer", "x-amz-request-payer"),
+        (
+            "x-amz-source-expected-bucket-owner",
+            "x-amz-expected-bucket-owner",
+        ),
+    ] {
+        if let Some(value) = from.get(name) {
+            to.insert(HeaderName::from_static(sent_as), value.clone());
         }
     }
     to

@@ -334,6 +334,12 @@ impl Told {
                 Self::new(code, known_status.unwrap_or(*status), message)
             }
             None => match status.as_u16() {
+                // A code that is not in the table still says more than the status does.
+                404 | 405 | 409 | 412 | 416 if plain_code(code).is_some() => Self::new(
+                    code,
+                    *status,
+                    "The storage behind this gateway refused the request.",
+                ),
                 404 => Self::new("NoSuchKey", *status, "The specified key does not exist."),
                 403 => Self::denied(),
                 405 => Self::route(RouteError::MethodNotAllowed),

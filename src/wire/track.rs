@@ -81,6 +81,11 @@ impl Outcome {
         self.bytes_in.clone()
     }
 
+    /// Bytes of the request's body that have been read so far.
+    pub fn received(&self) -> u64 {
+        self.bytes_in.load(Ordering::Relaxed)
+    }
+
     /// A stored object failed a check: counts it, and has the log say which.
     pub fn note_integrity(&mut self, kind: Integrity) {
         metrics::integrity_failure(kind.label());

@@ -1,13 +1,13 @@
 //! UploadPartCopy: a range of an object, opened and sealed again as a part. The bytes pass through the gateway, since
 //! a part is a stream under its own upload's key.
 
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use http_body_util::BodyExt;
 
 use super::super::call::{Body, Call, EtagMode, Response, Service};
 use super::super::object::{Found, Target, quoted};
 use super::super::xml::{Writer, drain};
-use super::super::{Error, get};
+use super::super::{Error, get, meta};
 use super::part::{self, Sending};
 use super::{MAX_PART, part_number, upload_id};
 use crate::policy::{Action, Need};
@@ -51,7 +51,7 @@ pub async fn copy_part(service: &Service, mut call: Call) -> Result<Response, Er
         bucket: &source.bucket,
         key: &source.key,
         version: source.version_id.as_deref(),
-        headers: HeaderMap::new(),
+        headers: meta::source_settings(&call.headers),
     };
     for _ in 0..ATTEMPTS {
         let mut found = service.find(&target).await?;
