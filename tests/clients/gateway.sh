@@ -45,10 +45,16 @@ stop_gateways() {
 
 free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 
+# certificate FOLDER: tls.pem and tls.key for localhost, which sign themselves
+certificate() {
+  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost \
+    -addext 'subjectAltName=DNS:localhost,IP:127.0.0.1' -keyout "$1/tls.key" -out "$1/tls.pem" 2>"$T/answer"
+}
+
 # wait_for URL PID LOG: any HTTP answer counts
 wait_for() {
   for _ in $(seq 300); do
-    curl -s -o "$T/answer" --max-time 2 "$1" && return 0
+    curl -sk -o "$T/answer" --max-time 2 "$1" && return 0
     kill -0 "$2" 2>/dev/null || break
     sleep 0.1
   done

@@ -55,6 +55,13 @@ equal() {
   }
 }
 
+# no_uploads BUCKET: nothing is under way in it
+no_uploads() {
+  local found
+  found=$(command aws --endpoint-url "$S3_ENDPOINT" s3api list-multipart-uploads --bucket "$1" --query 'Uploads[].UploadId' --output text)
+  equal "$found" None
+}
+
 # fails_with TEXT COMMAND...: the command fails, and says TEXT
 fails_with() {
   local text=$1

@@ -93,6 +93,18 @@ C
     echo "not ok $name: the gateway did not start"
     return 1
   }
+  # A second process, the same but for TLS: what the one writes, the other reads.
+  certificate "$dir"
+  local tls
+  tls=$(free_port)
+  sed "s|^server:.*|server: {listen: \"127.0.0.1:$tls\", tls: {cert_file: \"$dir/tls.pem\", key_file: \"$dir/tls.key\"}}|" \
+    "$dir/sealgate.yaml" >"$dir/tls.yaml"
+  background "$dir/tls.log" "$BIN" serve --config "$dir/tls.yaml"
+  wait_for "https://localhost:$tls/" "${PIDS[-1]}" "$dir/tls.log" || {
+    echo "not ok $name: the gateway with TLS did not start"
+    return 1
+  }
+  export S3_TLS_ENDPOINT=https://localhost:$tls S3_CA=$dir/tls.pem
   export S3_ENDPOINT=http://127.0.0.1:$port S3_ACCESS=tester S3_SECRET=tester-secret-$port S3_REGION=$STORE_REGION
 
   bucket=raw-check-$port
@@ -118,7 +130,9 @@ C
   fi
   "$VENV/bin/python3" "$HERE/raw.py" remove "$bucket" || result=1
 
-  S3_LACKS=$lacks bash "$HERE/run.sh" || result=1
+  # The ETags of parts are the gateway's receipts.
+  S3_LACKS="part-md5 listed-md5 $lacks" bash "$HERE/run.sh" || result=1
+  STORE_LACKS=$lacks bash "$HERE/replicas.sh" "$dir/sealgate.yaml" || result=1
   [ "$result" = 0 ] || { echo "# the gateway's last lines:" && tail -n 30 "$dir/gateway.log" | cut -c1-400; }
   stop_gateways
   "$script" stop
@@ -128,8 +142,14 @@ C
 for store in ${STORES_TO_TEST:-ceph garage}; do
   available "$store" || continue
   case $store in
-    ceph) if [ -n "${CEPH_ROOT:-}" ]; then lacks=""; else lacks="if-match"; fi ;; # Ceph 16 has it, and broken
-    garage) lacks="if-match if-none-match versions versioning hard-keys" ;;
+    ceph)
+      # What is deleted stays for two hours with Ceph, so memory alone would not do.
+      export STORE=bluestore SIZE=$((48 << 30))
+      lacks="unnamed-parts uploads-markers"
+      # Ceph 16 has conditional writes, and broken; forgets the tags of an upload; cannot complete one to the longest keys.
+      [ -n "${CEPH_ROOT:-}" ] || lacks="$lacks if-match complete-conditions tagging long-keys"
+      ;;
+    garage) lacks="if-match if-none-match complete-conditions versions versioning lock tagging hard-keys" ;;
     *) lacks="" ;;
   esac
   through "$store" "$lacks" || failed=1
