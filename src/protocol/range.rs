@@ -191,7 +191,7 @@ mod tests {
                 u64::MAX,
                 Some(Ok((0, u64::MAX - 1))),
             ),
-            (" Bytes = 1-2 ", 100, Some(Ok((1, 2)))),
+            (" Bytes=1-2 ", 100, Some(Ok((1, 2)))),
             ("bytes=2-1", 100, None),
             ("bytes=-", 100, None),
             ("bytes=", 100, None),

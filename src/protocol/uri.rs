@@ -121,8 +121,8 @@ impl CopySource {
     ///
     /// # Errors
     ///
-    /// [`UriError::InvalidCopySource`] for access point ARNs and for anything without bucket and key;
-    /// [`UriError::Malformed`], [`UriError::InvalidBucketName`], [`UriError::KeyTooLong`].
+    /// [`UriError::InvalidCopySource`] for access point ARNs and for anything that cannot be decoded or has no
+    /// bucket and key; [`UriError::InvalidBucketName`], [`UriError::KeyTooLong`].
     pub fn parse(value: &str) -> Result<Self, UriError> {
         const VERSION: &str = "?versionId=";
         let cannot = |_| UriError::InvalidCopySource;
@@ -473,7 +473,7 @@ mod tests {
             );
         }
         assert_eq!(CopySource::parse("//k"), Err(UriError::InvalidBucketName));
-        assert_eq!(CopySource::parse("b/%f"), Err(UriError::Malformed));
+        assert_eq!(CopySource::parse("b/%f"), Err(UriError::InvalidCopySource));
     }
 
     #[test]
