@@ -256,10 +256,10 @@ async fn part(
         }
     };
     let mut headers = found.response_headers();
-    parts::set_part(call, &mut headers, &found, &chosen);
+    let status = parts::set_part(call, &mut headers, &found, &chosen);
     overrides(call, &mut headers);
     Ok(Some(Response {
-        status: StatusCode::PARTIAL_CONTENT,
+        status,
         headers,
         body,
         length: Some(chosen.plaintext.end - chosen.plaintext.start),

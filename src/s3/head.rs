@@ -70,11 +70,11 @@ async fn head_part(service: &Service, call: &Call, number: PartNumber) -> Result
             continue;
         };
         let mut headers = found.response_headers();
-        parts::set_part(call, &mut headers, &found, &chosen);
+        let status = parts::set_part(call, &mut headers, &found, &chosen);
         overrides(call, &mut headers);
         set_length(&mut headers, chosen.plaintext.end - chosen.plaintext.start);
         return Ok(Response {
-            status: StatusCode::PARTIAL_CONTENT,
+            status,
             headers,
             body: pump::empty(),
             length: None,

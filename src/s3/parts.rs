@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use http::header::{CONTENT_RANGE, RANGE};
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, StatusCode};
 
 use super::Error;
 use super::call::{Call, set};
@@ -208,16 +208,24 @@ pub fn choose(found: &Found, number: PartNumber) -> Result<Option<Chosen>, Error
 }
 
 /// The headers that tell of a part: its range, the number of parts, and its checksum where that is asked for.
-pub fn set_part(call: &Call, headers: &mut HeaderMap, found: &Found, chosen: &Chosen) {
+pub fn set_part(
+    call: &Call,
+    headers: &mut HeaderMap,
+    found: &Found,
+    chosen: &Chosen,
+) -> StatusCode {
+    // No range can be written of an empty part, and an answer without one is not partial.
+    let mut status = StatusCode::OK;
     if let Some(range) = byte_range(&chosen.plaintext, found.len) {
         set(headers, CONTENT_RANGE, &range.content_range());
+        status = StatusCode::PARTIAL_CONTENT;
     }
     if let Some(count) = chosen.count {
         let name = HeaderName::from_static("x-amz-mp-parts-count");
         headers.insert(name, count.into());
     }
     if !checksum_wanted(call) {
-        return;
+        return status;
     }
     match (&chosen.entry, &found.content) {
         (Some(entry), Content::Sealed(sealed)) => {
@@ -230,6 +238,7 @@ pub fn set_part(call: &Call, headers: &mut HeaderMap, found: &Found, chosen: &Ch
         (None, Content::Sealed(sealed)) if chosen.count.is_none() => set_checksum(headers, sealed),
         _ => {}
     }
+    status
 }
 
 /// Whether the client asks for checksums.

@@ -10,8 +10,8 @@ use http_body_util::BodyExt;
 use md5::{Digest, Md5};
 
 use super::super::call::{Call, Response, Service};
-use super::super::facts::{Fact, FactKey, FactTag};
-use super::super::object::{self, Content, Target, quoted, shown_etag};
+use super::super::facts::{Fact, FactTag};
+use super::super::object::{self, Content, Found, Target, quoted, shown_etag};
 use super::super::put::{Guard, guard_write};
 use super::super::xml::{Writer, read_document};
 use super::super::{Error, meta};
@@ -49,9 +49,16 @@ pub async fn complete(service: &Service, mut call: Call) -> Result<Response, Err
     let id = upload_id(&call)?.to_owned();
     let body = std::mem::replace(&mut call.body.stream, pump::empty());
     let document = read_document(body, MAX_DOCUMENT).await?;
-    let named = named_parts(&document)?;
-    drop(document);
     let staging = Staging::of(service, &call, &id);
+    let named = match named_parts(&document) {
+        // Of two things that are wrong S3 names the upload that is not there.
+        Err(error @ (Error::InvalidPart | Error::InvalidPartOrder)) => {
+            state::load(service, &call, &staging, &id).await?;
+            return Err(error);
+        }
+        named => named?,
+    };
+    drop(document);
     let completion = Completion {
         service,
         call: &call,
@@ -185,13 +192,15 @@ impl Completion<'_> {
             Some(md5) => FactTag::Multipart(md5, chosen.len() as u16),
             None => FactTag::Opaque,
         };
-        service.facts.learn(
-            FactKey {
-                bucket: endpoint.bucket.clone(),
-                key: endpoint.key.clone(),
-                store_etag: store_etag.clone(),
-                stored_len: tail.stored_len,
-            },
+        // Some stores leave the ETag out of this answer.
+        let store_etag = match store_etag.as_str() {
+            "" => self.arrived().await?.store_etag,
+            _ => store_etag,
+        };
+        service.learn(
+            &self.target(),
+            &store_etag,
+            tail.stored_len,
             Fact {
                 plaintext_len: tail.plaintext_len,
                 tag,
@@ -628,6 +637,22 @@ impl Completion<'_> {
         Ok(())
     }
 
+    /// Where the object is going to be.
+    fn target(&self) -> Target<'_> {
+        Target {
+            store: &self.call.store,
+            bucket: &self.call.endpoint.bucket,
+            key: &self.call.endpoint.key,
+            version: None,
+            headers: meta::read_settings(&self.call.headers),
+        }
+    }
+
+    /// What stands there now.
+    async fn arrived(&self) -> Result<Found, Error> {
+        self.service.find(&self.target()).await
+    }
+
     /// The answer to an earlier try may have been lost on its way: S3 gives it again.
     async fn or_done_before(&self, result: Result<Response, Error>) -> Result<Response, Error> {
         match result {
@@ -640,14 +665,7 @@ impl Completion<'_> {
     /// key vouches for the receipts.
     async fn done_before(&self) -> Option<Response> {
         let endpoint = &self.call.endpoint;
-        let target = Target {
-            store: &self.call.store,
-            bucket: &endpoint.bucket,
-            key: &endpoint.key,
-            version: None,
-            headers: meta::read_settings(&self.call.headers),
-        };
-        let found = self.service.find(&target).await.ok()?;
+        let found = self.arrived().await.ok()?;
         let Content::Sealed(sealed) = &found.content else {
             return None;
         };

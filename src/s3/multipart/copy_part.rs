@@ -9,6 +9,8 @@ use super::super::object::{Found, Target, quoted};
 use super::super::xml::{Writer, drain};
 use super::super::{Error, get, meta};
 use super::part::{self, Sending};
+use super::staging::Staging;
+use super::state;
 use super::{MAX_PART, part_number, upload_id};
 use crate::policy::{Action, Need};
 use crate::protocol::checksum::{Expected, Hashes};
@@ -53,6 +55,9 @@ pub async fn copy_part(service: &Service, mut call: Call) -> Result<Response, Er
         version: source.version_id.as_deref(),
         headers: meta::source_settings(&call.headers),
     };
+    // Of two things that are not there S3 names the upload.
+    let staging = Staging::of(service, &call, &id);
+    state::load(service, &call, &staging, &id).await?;
     for _ in 0..ATTEMPTS {
         let mut found = service.find(&target).await?;
         match Conditions::from_copy_source(&call.headers).evaluate_copy_source(found.current()) {
