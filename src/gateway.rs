@@ -163,6 +163,7 @@ impl Gateway {
                 settings: Box::new(settings),
                 facts: facts(config)?,
                 reserved_prefix: config.multipart.prefix.clone(),
+                min_part: config.multipart.min_part_size,
                 list_concurrency: config.limits.list_concurrency,
                 max_document: usize::try_from(config.limits.max_xml_body).unwrap_or(usize::MAX),
                 entropy,

@@ -94,6 +94,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "keys",
             "protocol",
             "pump",
+            "s3",
             "secret",
             "store",
             "telemetry",

@@ -238,7 +238,7 @@ async fn the_last_part_may_have_any_length() {
         assert_eq!(done.status, StatusCode::OK, "{done:?}");
         holds(&world, &key, &[&bytes]).await;
     }
-    assert_eq!(keys(&world, BUCKET).await.len(), 4);
+    assert_eq!(keys(&world, BUCKET).await.len(), 5);
 }
 
 #[tokio::test]

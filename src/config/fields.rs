@@ -5,7 +5,7 @@ use super::tree::{Node, Value};
 use zeroize::Zeroizing;
 
 /// Every field with a variable. `store.read_timeout` is set by `SEALGATE_STORE_READ_TIMEOUT`.
-pub(super) const FIELDS: [&str; 29] = [
+pub(super) const FIELDS: [&str; 30] = [
     "server.listen",
     "server.admin_listen",
     "server.domain",
@@ -32,6 +32,7 @@ pub(super) const FIELDS: [&str; 29] = [
     "limits.max_xml_body",
     "cache.bytes",
     "cache.path",
+    "multipart.min_part_size",
     "multipart.prefix",
     "logging.level",
     "logging.format",

@@ -431,6 +431,8 @@ pub struct Cache {
 pub struct Multipart {
     /// What the keys of the gateway's own objects begin with. Clients see nothing below it.
     pub prefix: String,
+    /// Plaintext bytes that a part has at least, the last one excepted.
+    pub min_part_size: u64,
 }
 
 /// `logging`: the log.

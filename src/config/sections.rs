@@ -1032,7 +1032,12 @@ fn cache(d: &mut Decoder<'_>, root: &Section<'_>) -> Cache {
 }
 
 fn multipart(d: &mut Decoder<'_>, root: &Section<'_>) -> Multipart {
-    let s = d.section(root.node("multipart"), "multipart", &["prefix"]);
+    let s = d.section(
+        root.node("multipart"),
+        "multipart",
+        &["prefix", "min_part_size"],
+    );
+    let min_part_size = d.size(&s, "min_part_size", 1..=5 << 30);
     let prefix = d.text(&s, "prefix").and_then(|text| {
         let well_formed = text.value.len() <= MAX_RESERVED
             && text.value.ends_with('/')
@@ -1048,6 +1053,7 @@ fn multipart(d: &mut Decoder<'_>, root: &Section<'_>) -> Multipart {
     });
     Multipart {
         prefix: prefix.unwrap_or_else(|| RESERVED.to_owned()),
+        min_part_size: min_part_size.unwrap_or(5 << 20),
     }
 }
 

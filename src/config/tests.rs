@@ -580,7 +580,7 @@ fn rules_for_other_origins_come_from_the_most_specific_section_that_has_them() {
     }
     assert_eq!(buckets.of("none").cors.as_deref(), Some(&[][..]));
     let without = World::new()
-        .load(&small_with("cache: {entries: 1}"))
+        .load(&small_with("cache: {bytes: 1MiB}"))
         .unwrap()
         .config
         .buckets;

@@ -68,6 +68,8 @@ pub struct Service {
     pub facts: Facts,
     /// What the keys of temporary objects begin with. No client sees or uses such keys.
     pub reserved_prefix: String,
+    /// Plaintext bytes that a part has at least, the last one excepted (S3: 5 MiB).
+    pub min_part: u64,
     /// Uploads in parts that were opened a moment ago.
     pub uploads: Uploads,
     /// The store with the gateway's own credentials.

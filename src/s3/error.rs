@@ -74,6 +74,8 @@ pub enum Error {
         number: u16,
         /// Its plaintext bytes.
         length: u64,
+        /// Those that it must have.
+        least: u64,
     },
     /// A fault of this program.
     #[error("internal: {0}")]

@@ -30,7 +30,7 @@ pub use call::{Body, BucketSettings, Call, EtagMode, Plaintext, Response, Servic
 pub use cors::{Configured, CorsRules, changes_cors};
 pub use error::Error;
 pub use facts::{Facts, FactsError};
-pub use multipart::{MIN_PART, Uploads, gc};
+pub use multipart::{Uploads, gc};
 pub use post::{Form, Success, Upload, is_upload};
 pub use route::{Endpoint, Kind, RouteError, needs, route};
 pub use xml::escape_into;

@@ -388,14 +388,7 @@ mod tests {
 
     #[test]
     fn a_body_for_an_unknown_object_resource_never_goes_on() {
-        for name in [
-            "whatever",
-            "append",
-            "uploadId",
-            "partNumber",
-            "Acl",
-            "TAGGING",
-        ] {
+        for name in ["whatever", "append", "partNumber", "Acl", "TAGGING"] {
             for method in [Method::PUT, Method::POST] {
                 assert!(
                     matches!(
@@ -440,7 +433,47 @@ mod tests {
     }
 
     #[test]
-    fn settings_are_forwarded_and_multipart_is_not_there_yet() {
+    fn each_request_of_an_upload_in_parts_is_known_by_its_method() {
+        let id = [("uploadId", "u")];
+        let part = [("partNumber", "1"), ("uploadId", "u")];
+        for (method, key, query, expected) in [
+            (
+                Method::POST,
+                Some("k"),
+                &[("uploads", "")][..],
+                Some(Kind::CreateMultipartUpload),
+            ),
+            (Method::PUT, Some("k"), &part, Some(Kind::UploadPart)),
+            (Method::GET, Some("k"), &id, Some(Kind::ListParts)),
+            (
+                Method::POST,
+                Some("k"),
+                &id,
+                Some(Kind::CompleteMultipartUpload),
+            ),
+            (
+                Method::DELETE,
+                Some("k"),
+                &id,
+                Some(Kind::AbortMultipartUpload),
+            ),
+            (
+                Method::GET,
+                None,
+                &[("uploads", "")],
+                Some(Kind::ListMultipartUploads),
+            ),
+            (Method::HEAD, Some("k"), &id, None),
+            (Method::GET, Some("k"), &[("uploads", "")], None),
+            (Method::PUT, None, &[("uploads", "")], None),
+        ] {
+            let expected = expected.ok_or(RouteError::MethodNotAllowed);
+            assert_eq!(kind(method, key, query), expected, "{query:?}");
+        }
+    }
+
+    #[test]
+    fn settings_are_forwarded_and_unknown_resources_need_a_grant() {
         assert_eq!(
             kind(Method::PUT, Some("k"), &[("tagging", "")]),
             Ok(Kind::ObjectSetting("tagging"))
@@ -453,10 +486,6 @@ mod tests {
             kind(Method::GET, None, &[("novelty", "")]),
             Ok(Kind::BucketUnknown)
         );
-        assert!(matches!(
-            kind(Method::POST, Some("k"), &[("uploads", "")]),
-            Err(RouteError::NotImplemented(_))
-        ));
         assert_eq!(kind(Method::POST, None, &[]), Err(RouteError::NotAForm));
         assert!(matches!(
             kind(Method::POST, None, &[("novelty", "")]),

@@ -433,14 +433,17 @@ impl From<s3::Error> for Told {
                 "InvalidPartOrder",
                 "The list of parts was not in ascending order. Parts must be ordered by part number.",
             ),
-            s3::Error::EntityTooSmall { number, length } => {
+            s3::Error::EntityTooSmall {
+                number,
+                length,
+                least,
+            } => {
                 let mut told = Self::bad(
                     "EntityTooSmall",
                     "Your proposed upload is smaller than the minimum allowed size",
                 );
                 told.extra.push(("ProposedSize", length.to_string()));
-                told.extra
-                    .push(("MinSizeAllowed", s3::MIN_PART.to_string()));
+                told.extra.push(("MinSizeAllowed", least.to_string()));
                 told.extra.push(("PartNumber", number.to_string()));
                 told
             }

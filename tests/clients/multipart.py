@@ -720,7 +720,7 @@ for algorithm, kind in KINDS:
             same(found["Checksum"].get(name, "").split("-")[0], expected.split("-")[0], "attributes")
             same(found["Checksum"].get("ChecksumType"), kind, "type in the attributes")
 
-    @check(f"checksums in list_parts: {algorithm}, {kind}", needs="part-checksums")
+    @check(f"checksums in list_parts: {algorithm}, {kind}", needs="part-checksums listed-md5")
     def _():
         made = Upload(f"listed-sum/{algorithm}/{kind}", ChecksumAlgorithm=algorithm, ChecksumType=kind)
         for number, body in enumerate(PARTS, 1):

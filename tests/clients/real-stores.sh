@@ -74,6 +74,9 @@ keyring:
   current: main
   keys:
     - {id: main, kind: local, file: "$dir/main.key"}
+# Nothing can be removed from a bucket with a default lock, so parts of uploads to it wait elsewhere.
+buckets:
+  "locked-*": {multipart_bucket: waiting-room}
 users:
   - {access_key: tester, secret_key: "tester-secret-$port", rules: [{buckets: ["*"], actions: [read, write, list, delete, overwrite, admin]}]}
 C
@@ -107,6 +110,11 @@ C
   export S3_TLS_ENDPOINT=https://localhost:$tls S3_CA=$dir/tls.pem
   export S3_ENDPOINT=http://127.0.0.1:$port S3_ACCESS=tester S3_SECRET=tester-secret-$port S3_REGION=$STORE_REGION
 
+  AWS_ACCESS_KEY_ID=$S3_ACCESS AWS_SECRET_ACCESS_KEY=$S3_SECRET AWS_DEFAULT_REGION=$S3_REGION \
+    "$VENV/bin/aws" --endpoint-url "$S3_ENDPOINT" s3api create-bucket --bucket waiting-room >"$T/answer" || {
+    echo "not ok $name: a bucket cannot be created"
+    return 1
+  }
   bucket=raw-check-$port
   "$VENV/bin/python3" "$HERE/raw.py" write "$bucket" "$dir/raw" || {
     echo "not ok $name: objects cannot be written"

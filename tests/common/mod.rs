@@ -157,6 +157,12 @@ impl World {
         Self::with_settings(settings).await
     }
 
+    /// A world in which parts of any length are taken, so that an object can have many in a short time.
+    pub async fn with_many_parts() -> Self {
+        let settings = serde_json::json!({"multipart": {"min_part_size": "1B"}});
+        Self::with_settings(settings).await
+    }
+
     /// A world whose gateways have these sections of the configuration; `users` come after [`ALICE`], and other
     /// sections may leave out what every gateway here has.
     pub async fn with_settings(settings: serde_json::Value) -> Self {
@@ -178,14 +184,20 @@ impl World {
         let logging = tracing::subscriber::set_default(subscriber);
 
         let folder = tempfile::tempdir().unwrap();
-        let embedded = embedded::start(embedded::Options {
+        let options = embedded::Options {
             data: folder.path().join("store"),
             access_key: "store-access".into(),
             secret_key: "store-secret-0123456789".into(),
             listen: "127.0.0.1:0".parse().unwrap(),
-        })
-        .await
-        .unwrap();
+        };
+        let mut limits = embedded::Limits::default();
+        if settings["multipart"]["min_part_size"].is_string() {
+            limits.smallest_part = 0;
+        }
+        let listener = TcpListener::bind(options.listen).await.unwrap();
+        let embedded = embedded::start_with(listener, options, limits)
+            .await
+            .unwrap();
         let spy = Spy::before(embedded.endpoint).await;
         let config = |store: SocketAddr| config(store, folder.path(), &settings);
         let store = Gateway::new(&config(embedded.endpoint))

@@ -20,7 +20,7 @@ use super::listing::stored_parts;
 use super::staging::Staging;
 use super::state::{self, Upload, Wanted};
 use super::xml::{StoredPart, parse_completed};
-use super::{MAX_NUMBER, MIN_PART, upload_id};
+use super::{MAX_NUMBER, upload_id};
 use crate::aead::{
     ChecksumType, Core, Etag, FOOTER_LEN, Footer, Layout, PREAMBLE_LEN, PartEntry, PartNumber,
     PartTable, Parts, Preamble, STREAM_HEADER_LEN, SegmentSize, StreamHeader,
@@ -384,10 +384,11 @@ impl Completion<'_> {
             return Err(Malformed.into());
         };
         for part in all_but_last {
-            if part.entry.plaintext_len < MIN_PART {
+            if part.entry.plaintext_len < self.service.min_part {
                 return Err(Error::EntityTooSmall {
                     number: part.entry.number.get(),
                     length: part.entry.plaintext_len,
+                    least: self.service.min_part,
                 });
             }
         }
@@ -437,7 +438,7 @@ impl Completion<'_> {
             (last.entry.number.get(), Some((body, last.stored_len()?)))
         } else {
             (
-                tail_number(last.entry.number, stored, upload.checksum),
+                tail_number(service, last.entry.number, stored, upload.checksum),
                 None,
             )
         };
@@ -733,6 +734,7 @@ fn refusal(error: StoreError, guard: Guard) -> Error {
 /// so that nothing of the client's is overwritten should this completion fail. A held last part has its own
 /// number, and so never comes here with 10,000.
 fn tail_number(
+    service: &Service,
     last: PartNumber,
     stored: &BTreeMap<u16, StoredPart>,
     wanted: Option<Wanted>,
@@ -740,7 +742,7 @@ fn tail_number(
     let behind = last.get() + 1..=MAX_NUMBER;
     let tail = stored
         .range(behind.clone())
-        .find(|(_, part)| is_tail(part.stored_len, wanted));
+        .find(|(_, part)| is_tail(service, part.stored_len, wanted));
     tail.map(|(number, _)| *number)
         .or_else(|| {
             behind
@@ -752,8 +754,8 @@ fn tail_number(
 
 /// Whether a stored part of so many bytes is table and footer, left by a completion that failed: parts of clients are
 /// longer, since short ones are held.
-pub fn is_tail(stored_len: u64, wanted: Option<Wanted>) -> bool {
-    let shortest = part_stored_len(MIN_PART).unwrap_or(MIN_PART);
+pub fn is_tail(service: &Service, stored_len: u64, wanted: Option<Wanted>) -> bool {
+    let shortest = part_stored_len(service.min_part).unwrap_or(service.min_part);
     stored_len < shortest && is_table_and_footer(stored_len, wanted)
 }
 

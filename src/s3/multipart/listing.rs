@@ -51,7 +51,7 @@ pub async fn list_parts(service: &Service, call: Call) -> Result<Response, Error
         .parts
         .into_iter()
         // Table and footer of a completion that failed are no part of the client's.
-        .filter(|part| !is_tail(part.stored_len, upload.checksum))
+        .filter(|part| !is_tail(service, part.stored_len, upload.checksum))
         .map(|part| (part.number, part))
         .collect();
     // Where the store's page ends and there are more, nothing behind it can be shown yet.

@@ -33,8 +33,6 @@ use super::Error;
 use super::call::Call;
 use crate::aead::PartNumber;
 
-/// Shortest plaintext of a part that is not the last (S3: 5 MiB).
-pub const MIN_PART: u64 = 5 << 20;
 /// Longest plaintext of a part (S3: 5 GiB).
 pub const MAX_PART: u64 = 5 << 30;
 /// The highest part number (S3).

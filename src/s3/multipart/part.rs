@@ -9,7 +9,7 @@ use super::super::object::{quoted, store_etag};
 use super::super::{Error, meta};
 use super::staging::Staging;
 use super::state::{self, Upload};
-use super::{MAX_NUMBER, MAX_PART, MIN_PART, part_number, upload_id};
+use super::{MAX_NUMBER, MAX_PART, part_number, upload_id};
 use crate::aead::{PartNumber, SegmentSize, StreamHeader};
 use crate::formats::receipt::{Place, Receipt};
 use crate::formats::v1;
@@ -75,8 +75,8 @@ pub async fn upload_part(service: &Service, mut call: Call) -> Result<Response, 
 
 /// Whether a part has to wait as a temporary object: the store takes it as the last one only, or it has the last number,
 /// behind which there is no room for the footer.
-pub fn is_held(number: PartNumber, length: u64) -> bool {
-    length < MIN_PART || number.get() == MAX_NUMBER
+pub fn is_held(service: &Service, number: PartNumber, length: u64) -> bool {
+    length < service.min_part || number.get() == MAX_NUMBER
 }
 
 /// Where the upload keeps things, and the upload. One that is over is found out here where the store would not
@@ -92,7 +92,7 @@ pub async fn open(
     length: u64,
 ) -> Result<(Staging, std::sync::Arc<Upload>), Error> {
     let staging = Staging::of(service, call, id);
-    let upload = if is_held(number, length) {
+    let upload = if is_held(service, number, length) {
         state::load_now(service, call, &staging, id).await?
     } else {
         state::load(service, call, &staging, id).await?
@@ -173,7 +173,7 @@ impl Sending<'_> {
         let sealed = SealBody::part(sealing, *number, verified)?;
         let failure = Failure::default();
         let body: BoxBody = Capture::new(sealed, failure.clone()).boxed();
-        let held = is_held(*number, *length);
+        let held = is_held(service, *number, *length);
         let (store, mut request) = if held {
             let key = staging.part_key(*number);
             let request = Request::object(Method::PUT, &staging.bucket, &key);
