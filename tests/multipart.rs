@@ -315,7 +315,7 @@ async fn each_refusal_is_that_of_s3() {
             .await;
     }
     let size = upload
-        .completion(&[two.clone()])
+        .completion(std::slice::from_ref(&two))
         .header("x-amz-mp-object-size", "7");
     upload.refused(size, 400, "InvalidRequest").await;
     // Upload ids are not interchangeable.
@@ -338,7 +338,11 @@ async fn each_refusal_is_that_of_s3() {
         .refused(stranger.ask(Method::DELETE), 404, "NoSuchUpload")
         .await;
     stranger
-        .refused(stranger.completion(&[two.clone()]), 404, "NoSuchUpload")
+        .refused(
+            stranger.completion(std::slice::from_ref(&two)),
+            404,
+            "NoSuchUpload",
+        )
         .await;
     // None of it did any harm.
     let done = world

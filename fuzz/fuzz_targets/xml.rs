@@ -4,6 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 use sealgate::protocol::xml::{self, MAX_DELETE, MAX_DEPTH};
 use sealgate::s3::listing::{Answer, ItemKind, Page, Shown};
+use sealgate::s3::multipart_xml::{parse_completed, parse_created, parse_parts, versions};
 use sealgate::s3::xml::{Writer, copy_delete_result, filter_buckets, parse_copy_result};
 
 fuzz_target!(|document: &[u8]| {
@@ -62,6 +63,11 @@ fuzz_target!(|document: &[u8]| {
         assert!((1..=xml::MAX_PARTS).contains(&parts.len()));
         assert!(parts.windows(2).all(|pair| pair[0].number < pair[1].number));
     }
+    if let Ok(page) = parse_parts(document) {
+        assert!(page.next.is_none() || !page.parts.is_empty());
+    }
+    let _ = (parse_created(document), parse_completed(document));
+    let _ = versions(document);
     let _ = parse_copy_result(document);
     let _ = filter_buckets(document, |name| name.len() % 2 == 0);
     let _ = copy_delete_result(document, &mut Writer::new("DeleteResult"));

@@ -30,6 +30,8 @@ pub use call::{Body, BucketSettings, Call, EtagMode, Plaintext, Response, Servic
 pub use cors::{Configured, CorsRules, changes_cors};
 pub use error::Error;
 pub use facts::{Facts, FactsError};
+#[doc(hidden)]
+pub use multipart::xml as multipart_xml;
 pub use multipart::{Uploads, gc};
 pub use post::{Form, Success, Upload, is_upload};
 pub use route::{Endpoint, Kind, RouteError, needs, route};

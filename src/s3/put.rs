@@ -59,6 +59,11 @@ pub async fn put(service: &Service, call: Call) -> Result<Response, Error> {
     };
     let mut answer = meta::common_response(&done.store_headers);
     set(&mut answer, ETAG, &quoted(&done.etag));
+    // Where the store tells how long the object is now, it means the sealed one.
+    let size = HeaderName::from_static("x-amz-object-size");
+    if done.store_headers.contains_key(&size) {
+        set(&mut answer, size, &length.to_string());
+    }
     if let Some((algorithm, value)) = done.checksum {
         set(
             &mut answer,

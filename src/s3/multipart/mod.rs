@@ -18,7 +18,7 @@ mod listing;
 mod part;
 mod staging;
 mod state;
-mod xml;
+pub mod xml;
 
 pub use abort::abort;
 pub use complete::complete;
