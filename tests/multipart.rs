@@ -187,6 +187,15 @@ async fn parts_of_two_gateways_in_any_order_are_one_object() {
         .await;
     assert!(part.body == two && part.header("x-amz-mp-parts-count") == "3");
 
+    let ask = Ask::get(BUCKET, "a/key")
+        .query("attributes=")
+        .header("x-amz-object-attributes", "ObjectParts,ObjectSize");
+    let attributes = world.send(ask).await;
+    assert_eq!(attributes.element("PartsCount"), "3");
+    assert_eq!(attributes.elements("PartNumber"), ["1", "2", "7"]);
+    let sizes = [one.len(), two.len(), three.len()].map(|size| size.to_string());
+    assert_eq!(attributes.elements("Size"), sizes);
+
     let listed = world
         .send(Ask::bucket(Method::GET, BUCKET).query("list-type=2"))
         .await;

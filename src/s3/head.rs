@@ -141,9 +141,8 @@ pub async fn attributes(service: &Service, call: Call) -> Result<Response, Error
         && let Content::Sealed(sealed) = &found.content
         && let Some(table) = sealed.parts()
     {
+        // AWS lists parts only of an object that was uploaded with checksums, Ceph always: more does no harm.
         let entries = table.entries().map(|(entries, _)| entries);
-        // S3 lists the parts only of an object that was uploaded with checksums.
-        let entries = entries.filter(|_| sealed.footer.checksum.is_some());
         page.write(&mut xml, table.parts.count, entries);
     }
     if wants("StorageClass") {
@@ -224,7 +223,7 @@ impl Page {
 async fn find_with_parts(service: &Service, target: &Target<'_>) -> Result<Found, Error> {
     for _ in 0..ATTEMPTS {
         let mut found = service.find_with(target, LONG_TAIL).await?;
-        let listed = matches!(&found.content, Content::Sealed(s) if s.footer.checksum.is_some());
+        let listed = matches!(&found.content, Content::Sealed(s) if s.parts().is_some());
         if !listed || parts::read_table(target, &mut found).await? {
             return Ok(found);
         }
