@@ -149,6 +149,9 @@ fn extent(range: Option<(u64, u64)>, found: &Found) -> Result<(u64, u64), Error>
     match range {
         None => Ok((0, found.len)),
         Some((first, last)) if last < found.len => Ok((first, last - first + 1)),
-        Some(_) => Err(Error::InvalidRange(found.len)),
+        Some(_) => Err(Error::InvalidArgument {
+            name: "x-amz-copy-source-range",
+            problem: "the range is not valid for a source object of this size",
+        }),
     }
 }
