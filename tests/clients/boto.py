@@ -11,6 +11,7 @@ import hmac
 import http.client
 import random
 import socket
+import string
 import urllib.error
 import urllib.parse
 import urllib.request
