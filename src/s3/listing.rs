@@ -130,6 +130,8 @@ impl<'a> Page<'a> {
                     }
                     page.rest.push((name, element.span.clone()));
                 }
+                // A root without an end tag has no room for what follows.
+                [_] if document[element.span.clone()].ends_with("/>") => return Err(Malformed),
                 [_] => {
                     let open = document[element.span.clone()].find('>').ok_or(Malformed)?;
                     let start = element.span.start + open + 1;
@@ -368,7 +370,7 @@ mod tests {
             Answer::begin(&page).finish(None),
             "<R><IsTruncated>false</IsTruncated></R>"
         );
-        for bad in ["", "text", "<R/>x<R/>", "<R><Contents/></R>", "<R>"] {
+        for bad in ["", "text", "<R/>", "<R/>x<R/>", "<R><Contents/></R>", "<R>"] {
             assert!(Page::parse(bad.as_bytes()).is_err(), "{bad}");
         }
     }

@@ -301,8 +301,9 @@ async fn remove_one(
     key: &str,
     version: Option<&str>,
 ) -> Result<(), StoreError> {
+    // `null` is a version too: without it, a bucket whose versioning is suspended gets a delete marker, for ever.
     let request = Request::object(Method::DELETE, bucket, key)
-        .version(version.filter(|version| *version != "null" && !version.is_empty()));
+        .version(version.filter(|version| !version.is_empty()));
     match store.send("DeleteTemporary", request).await {
         Ok(answer) => {
             let _ = store.document(answer).await;
