@@ -38,7 +38,11 @@ impl Element<'_, '_> {
     /// # Errors
     /// [`Malformed`] where it has children, or references that mean nothing.
     pub fn text(&self) -> Result<String, Malformed> {
-        text_of(self.inner)
+        // No document can carry a zero byte (XML 1.0, 2.2), so it could not be written again.
+        text_of(self.inner).and_then(|text| match text.contains('\0') {
+            true => Err(Malformed),
+            false => Ok(text),
+        })
     }
 }
 
@@ -389,7 +393,15 @@ mod tests {
             let found = texts(&format!("<a>{inner}</a>")).unwrap();
             assert_eq!(found, [("a".to_owned(), want.to_owned())], "{inner:?}");
         }
-        for inner in ["<b/>", "x<b>y</b>", "&unknown;", "&#xD800;"] {
+        for inner in [
+            "\0",
+            "a<![CDATA[\0]]>",
+            "&#0;",
+            "<b/>",
+            "x<b>y</b>",
+            "&unknown;",
+            "&#xD800;",
+        ] {
             let found = texts(&format!("<a><k>{inner}</k></a>")).unwrap();
             assert!(found.iter().all(|(path, _)| path != "a/k"), "{inner:?}");
         }
