@@ -29,6 +29,8 @@ pub struct Element<'d, 'p> {
     pub inner: &'d str,
     /// Where it stands in the document, tags included; counted without a byte order mark at its beginning.
     pub span: std::ops::Range<usize>,
+    /// Where [`Element::inner`] stands, counted likewise; none for an element that is one tag, `<a/>`.
+    pub inside: Option<std::ops::Range<usize>>,
 }
 
 impl Element<'_, '_> {
@@ -82,6 +84,7 @@ pub fn walk<'d>(
                     path: &path,
                     inner: "",
                     span: before..after,
+                    inside: None,
                 })?;
                 path.pop();
             }
@@ -91,6 +94,7 @@ pub fn walk<'d>(
                     path: &path,
                     inner: document.get(inner..before).ok_or(Malformed)?,
                     span: from..after,
+                    inside: Some(inner..before),
                 })?;
                 path.pop();
             }

@@ -131,12 +131,7 @@ impl<'a> Page<'a> {
                     page.rest.push((name, element.span.clone()));
                 }
                 // A root without an end tag has no room for what follows.
-                [_] if document[element.span.clone()].ends_with("/>") => return Err(Malformed),
-                [_] => {
-                    let open = document[element.span.clone()].find('>').ok_or(Malformed)?;
-                    let start = element.span.start + open + 1;
-                    page.inside = start..start + element.inner.len();
-                }
+                [_] => page.inside = element.inside.clone().ok_or(Malformed)?,
                 _ => {}
             }
             Ok(())
@@ -369,6 +364,12 @@ mod tests {
         assert_eq!(
             Answer::begin(&page).finish(None),
             "<R><IsTruncated>false</IsTruncated></R>"
+        );
+        let page =
+            Page::parse(b"<R a='>'><Contents><Key>k</Key><Size>1</Size></Contents></R>").unwrap();
+        assert_eq!(
+            Answer::begin(&page).finish(None),
+            "<R a='>'><IsTruncated>false</IsTruncated></R>"
         );
         for bad in ["", "text", "<R/>", "<R/>x<R/>", "<R><Contents/></R>", "<R>"] {
             assert!(Page::parse(bad.as_bytes()).is_err(), "{bad}");
