@@ -231,6 +231,15 @@ async fn a_part_that_is_uploaded_again_counts_as_it_was_last() {
         listed.elements("Size"),
         [MIN.to_string(), "5000".to_string()]
     );
+    // Short, long and short again: the last one counts each time.
+    for length in [MIN + 1, 5000] {
+        upload.put(2, &body(2, length)).await;
+        let listed = world.send(upload.ask(Method::GET)).await;
+        assert_eq!(
+            listed.elements("Size"),
+            [MIN.to_string(), length.to_string()]
+        );
+    }
     assert_eq!(upload.complete().await.status, StatusCode::OK);
     holds(&world, "k", &[&long, &short]).await;
 }

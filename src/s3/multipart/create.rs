@@ -72,6 +72,7 @@ pub async fn create(service: &Service, mut call: Call) -> Result<Response, Error
             object_id: fresh.object_id,
             envelope: record.envelope,
             checksum,
+            held: Default::default(),
         },
     );
     if let Some(wanted) = checksum {

@@ -234,6 +234,15 @@ impl Sending<'_> {
         let etag = receipt
             .seal(&upload.dek, &upload.object_id, place)
             .map_err(|_| StoreError::Malformed("part has no usable ETag"))?;
+        // A long part takes the place of a short one of its number; where another gateway held that, the dates tell.
+        if upload.note_held(*number, held) && !held {
+            let key = staging.part_key(*number);
+            let request = Request::object(Method::DELETE, &staging.bucket, &key);
+            match staging.store.send("DeleteTemporary", request).await {
+                Ok(answer) => drop(staging.store.document(answer).await),
+                Err(error) => tracing::debug!(%error, "a held part is left beside a longer one"),
+            }
+        }
         // What the store says of a temporary object is not about the client's part.
         let headers = if held {
             HeaderMap::new()

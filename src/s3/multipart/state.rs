@@ -1,6 +1,7 @@
 //! The state of an upload: a small sealed object that every replica reads, and a short-lived cache of it.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -14,7 +15,7 @@ use super::super::call::{Body, Call, Service};
 use super::super::put::Written;
 use super::super::{Error, meta};
 use super::staging::Staging;
-use crate::aead::{Dek, ObjectId};
+use crate::aead::{Dek, ObjectId, PartNumber};
 use crate::envelope::Record;
 use crate::formats::Integrity;
 use crate::formats::v1;
@@ -122,6 +123,22 @@ pub struct Upload {
     pub envelope: Vec<u8>,
     /// The checksum that the client wants.
     pub checksum: Option<Wanted>,
+    /// Numbers of parts that this gateway has held a moment ago.
+    pub held: Arc<Mutex<BTreeSet<u16>>>,
+}
+
+impl Upload {
+    /// Notes whether a part is held now, and says whether it was before.
+    pub fn note_held(&self, number: PartNumber, held: bool) -> bool {
+        let Ok(mut numbers) = self.held.lock() else {
+            return false;
+        };
+        if held {
+            !numbers.insert(number.get())
+        } else {
+            numbers.remove(&number.get())
+        }
+    }
 }
 
 /// Opened states, bounded in number and time.
@@ -148,7 +165,10 @@ impl Uploads {
     }
 
     /// Remembers an upload that was opened or made just now.
-    pub fn learn(&self, staging: &Staging, upload: Upload) -> Arc<Upload> {
+    pub fn learn(&self, staging: &Staging, mut upload: Upload) -> Arc<Upload> {
+        if let Some((_, known)) = self.cache.get(&staging.folder) {
+            upload.held = known.held.clone();
+        }
         let upload = Arc::new(upload);
         self.cache
             .insert(staging.folder.clone(), (Instant::now(), upload.clone()));
@@ -281,6 +301,7 @@ pub async fn load_now(
         object_id: opened.object_id,
         envelope: record.envelope,
         checksum,
+        held: Arc::default(),
     };
     Ok(service.uploads.learn(staging, upload))
 }
