@@ -20,6 +20,7 @@ import time
 
 # What is not about S3 requests: users and roles of that program and its other listeners.
 LEFT_OUT = re.compile(r"^(IAM|S3IAM|WebsiteHosting_|NoAclMode_)")
+VERSIONED = re.compile(r"^(Versioning_|ListObjectVersions_(?!VD)|(Get|Put)BucketVersioning_)")
 TIMEOUT = 120
 WORDING = re.compile(r"(.{0,60}: )?expected error message (to be )?")
 COLOUR = re.compile(r"\x1b\[\d+m")
@@ -41,7 +42,7 @@ def clean():
 
 
 def run(binary, endpoint, versioned, name):
-    in_versions = name.startswith("Versioning_")
+    in_versions = bool(VERSIONED.match(name))
     command = [binary, "test", "--access", os.environ["S3_ACCESS"], "--secret", os.environ["S3_SECRET"]]
     command += ["--endpoint", versioned if in_versions else endpoint, name]
     command += ["--versioning-enabled"] if in_versions else []
