@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http_body_util::BodyExt;
 
 use super::facts::Facts;
 use super::multipart::Uploads;
@@ -13,9 +14,9 @@ use super::{Error, bucket, copy, delete, forward, get, head, list, multipart, pu
 use crate::aead::{Dek, Engine, ObjectId, StreamHeader};
 use crate::keys::{KeyId, Keyring};
 use crate::policy::Permit;
-use crate::protocol::checksum::Expected;
+use crate::protocol::checksum::{Expected, Hashes};
 use crate::protocol::uri::Query;
-use crate::pump::{self, BoxBody, Finished};
+use crate::pump::{self, BoxBody, Finished, Verification, VerifyBody};
 use crate::store::Store;
 
 /// What happens to objects that are not sealed.
@@ -94,6 +95,27 @@ pub struct Body {
     pub finished: Finished,
     /// What the client declared about the body.
     pub expected: Expected,
+}
+
+impl Body {
+    /// A body of known length that comes from the gateway's own side: nobody declared anything about it but that.
+    pub fn own(stream: BoxBody, length: u64, md5: bool) -> Self {
+        let body = VerifyBody::new(
+            stream,
+            Verification {
+                decoder: None,
+                hashes: Hashes::new(md5, false, None),
+                expected: Expected::default(),
+                length: Some(length),
+            },
+        );
+        Self {
+            finished: body.finished(),
+            stream: body.boxed(),
+            length: Some(length),
+            expected: Expected::default(),
+        }
+    }
 }
 
 /// One request that is authenticated and permitted.

@@ -3,7 +3,6 @@
 
 use http::header::{ETAG, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, StatusCode};
-use http_body_util::BodyExt;
 
 use super::call::{Body, BucketSettings, Call, EtagMode, Response, Service, set};
 use super::facts::{Fact, FactTag};
@@ -16,11 +15,9 @@ use crate::envelope::{self, Info};
 use crate::formats::Integrity;
 use crate::formats::v1;
 use crate::policy::{Action, Need};
-use crate::protocol::checksum::{Expected, Hashes};
 use crate::protocol::conditions::{Conditions, Outcome};
 use crate::protocol::date;
 use crate::protocol::uri::CopySource;
-use crate::pump::{Verification, VerifyBody};
 use crate::store::Request;
 
 /// How often a source that changes while it is copied is followed.
@@ -31,28 +28,8 @@ const ATTEMPTS: usize = 4;
 /// # Errors
 /// [`Error`].
 pub async fn copy(service: &Service, mut call: Call) -> Result<Response, Error> {
-    meta::refuse_customer_keys(&call.headers)?;
-    if call.body.length.is_some_and(|length| length > 0) {
-        return Err(Error::InvalidRequest("CopyObject has no body"));
-    }
-    xml::drain(std::mem::replace(
-        &mut call.body.stream,
-        crate::pump::empty(),
-    ))
-    .await?;
-    let source = call
-        .header("x-amz-copy-source")
-        .ok_or(Error::InvalidArgument {
-            name: "x-amz-copy-source",
-            problem: "the header is not text",
-        })?;
-    let source = CopySource::parse(source)?;
-    service.refuse_reserved(&source.key)?;
-    call.permit.check(&Need::object(
-        Action::Read,
-        source.bucket.as_str(),
-        source.key.as_str(),
-    ))?;
+    begin(&mut call, "CopyObject has no body").await?;
+    let source = source(service, &call)?;
     let replace = match call
         .header("x-amz-metadata-directive")
         .map(str::to_ascii_uppercase)
@@ -79,6 +56,41 @@ pub async fn copy(service: &Service, mut call: Call) -> Result<Response, Error> 
         }
     }
     Err(Error::Contended)
+}
+
+/// What every copy begins with: the body, which is empty, is read to its end.
+///
+/// # Errors
+/// [`Error`], with `no_body` where there is one.
+pub async fn begin(call: &mut Call, no_body: &'static str) -> Result<(), Error> {
+    meta::refuse_customer_keys(&call.headers)?;
+    if call.body.length.is_some_and(|length| length > 0) {
+        return Err(Error::InvalidRequest(no_body));
+    }
+    let body = std::mem::replace(&mut call.body.stream, crate::pump::empty());
+    xml::drain(body).await?;
+    Ok(())
+}
+
+/// The source of a copy, which the user may read.
+///
+/// # Errors
+/// [`Error`].
+pub fn source(service: &Service, call: &Call) -> Result<CopySource, Error> {
+    let source = call
+        .header("x-amz-copy-source")
+        .ok_or(Error::InvalidArgument {
+            name: "x-amz-copy-source",
+            problem: "the header is not text",
+        })?;
+    let source = CopySource::parse(source)?;
+    service.refuse_reserved(&source.key)?;
+    call.permit.check(&Need::object(
+        Action::Read,
+        source.bucket.as_str(),
+        source.key.as_str(),
+    ))?;
+    Ok(source)
 }
 
 fn changes_something(headers: &HeaderMap) -> bool {
@@ -302,22 +314,8 @@ async fn by_stream(
         return Ok(None);
     }
     let length = object::content_length(answer.headers())?;
-    let body = VerifyBody::new(
-        target.stream(answer, 0..length),
-        Verification {
-            decoder: None,
-            hashes: Hashes::new(settings.etag == EtagMode::Md5, false, None),
-            expected: Expected::default(),
-            length: Some(length),
-        },
-    );
-    let finished = body.finished();
-    let body = Body {
-        stream: body.boxed(),
-        length: Some(length),
-        finished,
-        expected: Expected::default(),
-    };
+    let md5 = settings.etag == EtagMode::Md5;
+    let body = Body::own(target.stream(answer, 0..length), length, md5);
     let written = Written {
         service,
         settings,

@@ -2,22 +2,18 @@
 //! a part is a stream under its own upload's key.
 
 use http::StatusCode;
-use http_body_util::BodyExt;
 
 use super::super::call::{Body, Call, EtagMode, Response, Service};
 use super::super::object::{Found, Target, quoted};
-use super::super::xml::{Writer, drain};
-use super::super::{Error, get, meta};
+use super::super::xml::Writer;
+use super::super::{Error, copy, get, meta};
 use super::part::{self, Sending};
 use super::staging::Staging;
 use super::state;
 use super::{MAX_PART, part_number, upload_id};
-use crate::policy::{Action, Need};
-use crate::protocol::checksum::{Expected, Hashes};
 use crate::protocol::conditions::{Conditions, Outcome};
 use crate::protocol::date;
-use crate::protocol::uri::CopySource;
-use crate::pump::{self, Verification, VerifyBody};
+use crate::pump;
 
 /// How often a source that changes while it is copied is followed.
 const ATTEMPTS: usize = 4;
@@ -27,26 +23,10 @@ const ATTEMPTS: usize = 4;
 /// # Errors
 /// [`Error`].
 pub async fn copy_part(service: &Service, mut call: Call) -> Result<Response, Error> {
-    super::super::meta::refuse_customer_keys(&call.headers)?;
-    if call.body.length.is_some_and(|length| length > 0) {
-        return Err(Error::InvalidRequest("UploadPartCopy has no body"));
-    }
-    drain(std::mem::replace(&mut call.body.stream, pump::empty())).await?;
+    copy::begin(&mut call, "UploadPartCopy has no body").await?;
     let number = part_number(&call)?;
     let id = upload_id(&call)?.to_owned();
-    let text = call
-        .header("x-amz-copy-source")
-        .ok_or(Error::InvalidArgument {
-            name: "x-amz-copy-source",
-            problem: "the header is not text",
-        })?;
-    let source = CopySource::parse(text)?;
-    service.refuse_reserved(&source.key)?;
-    call.permit.check(&Need::object(
-        Action::Read,
-        source.bucket.as_str(),
-        source.key.as_str(),
-    ))?;
+    let source = copy::source(service, &call)?;
     let range = copy_range(&call)?;
     let target = Target {
         store: &call.store,
@@ -78,21 +58,7 @@ pub async fn copy_part(service: &Service, mut call: Call) -> Result<Response, Er
             }
         };
         let md5 = (service.settings)(&call.endpoint.bucket).etag == EtagMode::Md5;
-        let body = VerifyBody::new(
-            stream,
-            Verification {
-                decoder: None,
-                hashes: Hashes::new(md5, false, None),
-                expected: Expected::default(),
-                length: Some(length),
-            },
-        );
-        let body = Body {
-            finished: body.finished(),
-            stream: body.boxed(),
-            length: Some(length),
-            expected: Expected::default(),
-        };
+        let body = Body::own(stream, length, md5);
         let sent = Sending {
             service,
             call: &call,

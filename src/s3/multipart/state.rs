@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{HeaderMap, StatusCode};
-use http_body_util::BodyExt;
 use quick_cache::sync::Cache;
 use serde::{Deserialize, Serialize};
 
@@ -19,8 +18,8 @@ use crate::aead::{Dek, ObjectId, PartNumber};
 use crate::envelope::Record;
 use crate::formats::Integrity;
 use crate::formats::v1;
-use crate::protocol::checksum::{Algorithm, Expected, Hashes};
-use crate::pump::{self, Verification, VerifyBody};
+use crate::protocol::checksum::Algorithm;
+use crate::pump;
 
 /// The version of the state that this code writes and reads.
 const VERSION: u32 = 1;
@@ -210,21 +209,7 @@ pub async fn write(
     };
     let bytes = serde_json::to_vec(&state).map_err(|_| Error::Internal("state is not JSON"))?;
     let length = bytes.len() as u64;
-    let body = VerifyBody::new(
-        pump::full(bytes),
-        Verification {
-            decoder: None,
-            hashes: Hashes::new(true, false, None),
-            expected: Expected::default(),
-            length: Some(length),
-        },
-    );
-    let body = Body {
-        finished: body.finished(),
-        stream: body.boxed(),
-        length: Some(length),
-        expected: Expected::default(),
-    };
+    let body = Body::own(pump::full(bytes), length, true);
     let settings = (service.settings)(&staging.bucket);
     let key = staging.state_key();
     let written = Written {
