@@ -7,7 +7,7 @@ mod common;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
-use common::{Answer, Ask, BOB, Spy, World, content, md5_hex, query_of};
+use common::{Answer, Ask, BOB, STORE, Spy, World, content, md5_hex, query_of};
 use http::{Method, StatusCode};
 use md5::{Digest, Md5};
 use sealgate::s3::gc::{self, Options, Verdict};
@@ -526,6 +526,64 @@ async fn an_append_only_user_adds_and_does_not_replace() {
     }
     assert_eq!(world.get("there").await.body, b"old");
     assert_eq!(world.get("new").await.body, b"bytes");
+}
+
+/// A user whose own store credentials reach the object alone: what the gateway keeps beside it, and the list of parts, it
+/// asks for again with its own.
+#[tokio::test]
+async fn a_user_with_own_credentials_needs_no_right_to_temporary_objects() {
+    let users = format!(
+        r#"[{{"access_key": "{}", "secret_key": "{}", "rules": [{{"buckets": ["bucket"], "actions": ["write", "overwrite"]}}],
+             "store_credentials": {{"access_key": "{}", "secret_key": "{}"}}}}]"#,
+        BOB.access_key, BOB.secret_key, STORE.access_key, STORE.secret_key
+    );
+    let world = World::with(&users, "{}").await;
+    world.create(BUCKET).await;
+    // To remove them it has to list them first, which is where it changes credentials. The store has one user, so that the user's requests are told from the gateway's by their order: of two of the same
+    // kind the first is the user's. A part that is held is sent once only, with the gateway's.
+    let mut denied = std::collections::BTreeSet::new();
+    world.spy.lie(move |seen, mut reply| {
+        let path = seen.target.split('?').next().unwrap_or_default();
+        let listing =
+            seen.method == "GET" && (path == "/bucket" || seen.target.contains("uploadId="));
+        let temporary = path.contains("sealgate/uploads/")
+            && seen.method != "DELETE"
+            && seen.method != "DELETE"
+            && !(seen.method == "PUT" && path.contains("/part-"));
+        let request = (seen.method.clone(), seen.target.clone());
+        if (listing || temporary) && !denied.remove(&request) {
+            denied.insert(request);
+            reply.status = StatusCode::FORBIDDEN;
+            reply.body = b"<Error><Code>AccessDenied</Code></Error>".to_vec();
+            reply.fix_length();
+        }
+        reply.encode()
+    });
+    let create = Ask::object(Method::POST, BUCKET, "k")
+        .query("uploads=")
+        .by(BOB);
+    let mut upload = Upload::with(&world, create, "k").await;
+    let (one, two) = (body(1, MIN), body(2, 99));
+    for (number, body) in [("1", &one), ("2", &two)] {
+        // Another replica, which knows nothing yet.
+        let replica = world.again().await;
+        let part = world
+            .send_to(replica, upload.part(number, body).by(BOB))
+            .await;
+        assert_eq!(part.status, StatusCode::OK, "{part:?}");
+        upload.note(number.parse().unwrap(), &part);
+    }
+    let held = world
+        .spy
+        .take()
+        .into_iter()
+        .filter(|seen| seen.method == "PUT" && seen.target.contains("/part-"));
+    assert_eq!(held.count(), 1);
+    let done = world.send(upload.completion(&upload.etags).by(BOB)).await;
+    assert_eq!(done.status, StatusCode::OK, "{done:?}");
+    world.spy.be_honest();
+    holds(&world, "k", &[&one, &two]).await;
+    assert_eq!(keys(&world, BUCKET).await, ["k"]);
 }
 
 #[tokio::test]

@@ -254,6 +254,15 @@ impl Client {
 }
 
 impl Store {
+    /// Whether both send their requests with the same credentials.
+    pub fn signs_as(&self, other: &Self) -> bool {
+        match (&self.signer, &other.signer) {
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            (None, None) => true,
+            _ => false,
+        }
+    }
+
     /// Signs and sends. Any status but 2xx and 304 is an error, its body read and parsed.
     ///
     /// # Errors

@@ -154,7 +154,7 @@ impl Completion<'_> {
         } = self;
         let endpoint = &call.endpoint;
         let upload = state::load(service, call, staging, id).await?;
-        let stored = stored_parts(call, id).await.inspect_err(|error| {
+        let stored = stored_parts(service, call, id).await.inspect_err(|error| {
             if matches!(error, Error::NoSuchUpload) {
                 service.uploads.forget(staging);
             }
@@ -345,9 +345,9 @@ impl Completion<'_> {
     /// ETag and length of the temporary object that holds a part.
     async fn held(&self, number: PartNumber) -> Result<Option<(String, u64)>, Error> {
         let key = self.staging.part_key(number);
-        let request = self.staging.target(&key).request(Method::HEAD);
-        match self.staging.store.send("FindHeldPart", request).await {
-            Ok(answer) => {
+        let request = || self.staging.target(&key).request(Method::HEAD);
+        match self.staging.send("FindHeldPart", request).await {
+            Ok((_, answer)) => {
                 let headers = answer.headers();
                 let len = object::content_length(headers)?;
                 Ok(Some((object::store_etag(headers), len)))
@@ -539,11 +539,13 @@ impl Completion<'_> {
     ) -> Result<(StreamHeader, BoxBody), Error> {
         let key = self.staging.part_key(part.entry.number);
         let target = self.staging.target(&key);
-        let request = target
-            .request(Method::GET)
-            .header("if-match", &quoted(&part.store_etag));
-        let answer = match self.staging.store.send("GetHeldPart", request).await {
-            Ok(answer) => answer,
+        let request = || {
+            target
+                .request(Method::GET)
+                .header("if-match", &quoted(&part.store_etag))
+        };
+        let (store, answer) = match self.staging.send("GetHeldPart", request).await {
+            Ok(answered) => answered,
             Err(error)
                 if matches!(
                     error.status(),
@@ -561,6 +563,7 @@ impl Completion<'_> {
         if object::content_length(headers)? != part.stored_len()? {
             return Err(Integrity::Length.into());
         }
+        let target = Target { store, ..target };
         let mut body = target.stream(answer, 0..part.stored_len()?);
         const HEAD: usize = PREAMBLE_LEN + STREAM_HEADER_LEN;
         let mut start = bytes::BytesMut::new();

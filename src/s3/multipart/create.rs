@@ -55,15 +55,19 @@ pub async fn create(service: &Service, mut call: Call) -> Result<Response, Error
 
     let staging = Staging::of(service, &call, &id);
     let now = u64::try_from((service.now)()).unwrap_or_default();
-    if let Err(error) = state::write(service, &call, &staging, &id, &record, checksum, now).await {
-        // Nobody will ever name this upload.
-        let request = Request::object(Method::DELETE, &call.endpoint.bucket, &call.endpoint.key)
-            .query("uploadId", &id);
-        if let Err(error) = call.store.send("AbortMultipartUpload", request).await {
-            tracing::warn!(%error, "an upload without state is left at the store");
+    let own = match state::write(service, &call, &staging, &id, &record, checksum, now).await {
+        Ok(own) => own,
+        Err(error) => {
+            // Nobody will ever name this upload.
+            let request =
+                Request::object(Method::DELETE, &call.endpoint.bucket, &call.endpoint.key)
+                    .query("uploadId", &id);
+            if let Err(error) = call.store.send("AbortMultipartUpload", request).await {
+                tracing::warn!(%error, "an upload without state is left at the store");
+            }
+            return Err(error);
         }
-        return Err(error);
-    }
+    };
     service.uploads.learn(
         &staging,
         Upload {
@@ -72,6 +76,7 @@ pub async fn create(service: &Service, mut call: Call) -> Result<Response, Error
             object_id: fresh.object_id,
             envelope: record.envelope,
             checksum,
+            own,
             held: Default::default(),
         },
     );

@@ -184,6 +184,7 @@ async fn examine(
 ) -> Result<(Finding, Option<Described>), Error> {
     let staging = Staging {
         store: service.own.clone(),
+        spare: None,
         bucket: bucket.to_owned(),
         folder: folder.clone(),
     };

@@ -9,11 +9,11 @@ use super::super::object::quoted;
 use super::super::xml::Writer;
 use super::super::{Error, meta};
 use super::complete::{is_table_and_footer, is_tail, part_plaintext_len};
-use super::staging::Staging;
+use super::staging::{Staging, is_denied};
 use super::xml::{PartsPage, StoredPart, parse_parts};
 use super::{state, upload_id};
 use crate::protocol::uri::Query;
-use crate::store::Request;
+use crate::store::{Request, Store};
 
 /// Parts on one page (S3: 1,000).
 const MAX_PAGE: usize = 1_000;
@@ -31,9 +31,15 @@ pub async fn list_parts(service: &Service, call: Call) -> Result<Response, Error
     let upload = state::load(service, &call, &staging, id).await?;
     let max = max.min(MAX_PAGE);
     // One more than asked for tells whether there are more.
-    let stored = page(&call, id, after, max.saturating_add(1).min(MAX_PAGE))
-        .await
-        .inspect_err(|_| service.uploads.forget(&staging))?;
+    let stored = page(
+        &call.store,
+        &call,
+        id,
+        after,
+        max.saturating_add(1).min(MAX_PAGE),
+    )
+    .await
+    .inspect_err(|_| service.uploads.forget(&staging))?;
     let held = staging
         .held_parts(after, max.saturating_add(1))
         .await?
@@ -128,7 +134,13 @@ fn number(call: &Call, name: &'static str) -> Result<Option<u32>, Error> {
 }
 
 /// One page of the store's parts.
-async fn page(call: &Call, id: &str, after: u16, max: usize) -> Result<PartsPage, Error> {
+async fn page(
+    store: &Store,
+    call: &Call,
+    id: &str,
+    after: u16,
+    max: usize,
+) -> Result<PartsPage, Error> {
     let mut request = Request::object(Method::GET, &call.endpoint.bucket, &call.endpoint.key)
         .query("uploadId", id)
         .query("max-parts", &max.max(1).to_string());
@@ -136,9 +148,9 @@ async fn page(call: &Call, id: &str, after: u16, max: usize) -> Result<PartsPage
         request = request.query("part-number-marker", &after.to_string());
     }
     request.headers = meta::read_settings(&call.headers);
-    match call.store.send("ListParts", request).await {
+    match store.send("ListParts", request).await {
         Ok(answer) => {
-            let document = call.store.document(answer).await?;
+            let document = store.document(answer).await?;
             Ok(parse_parts(&document)?)
         }
         Err(error) if error.code() == "NoSuchUpload" => Err(Error::NoSuchUpload),
@@ -146,15 +158,27 @@ async fn page(call: &Call, id: &str, after: u16, max: usize) -> Result<PartsPage
     }
 }
 
-/// All parts that the store has of an upload, by number.
+/// All parts that the store has of an upload, by number. Who may complete an upload need not be one who may list it,
+/// and does not see this list: the gateway's own credentials do where the user's do not.
 ///
 /// # Errors
 /// [`Error::NoSuchUpload`], or the store's failure.
-pub async fn stored_parts(call: &Call, id: &str) -> Result<BTreeMap<u16, StoredPart>, Error> {
+pub async fn stored_parts(
+    service: &Service,
+    call: &Call,
+    id: &str,
+) -> Result<BTreeMap<u16, StoredPart>, Error> {
+    let mut store = &call.store;
     let mut parts = BTreeMap::new();
     let mut after = 0;
     loop {
-        let page = page(call, id, after, MAX_PAGE).await?;
+        let page = match page(store, call, id, after, MAX_PAGE).await {
+            Err(Error::Store(error)) if is_denied(&error) && !store.signs_as(&service.own) => {
+                store = &service.own;
+                continue;
+            }
+            page => page?,
+        };
         parts.extend(page.parts.into_iter().map(|part| (part.number, part)));
         match page.next {
             Some(next) if next > after => after = next,

@@ -177,7 +177,7 @@ impl Sending<'_> {
         let (store, mut request) = if held {
             let key = staging.part_key(*number);
             let request = Request::object(Method::PUT, &staging.bucket, &key);
-            (&staging.store, request)
+            (staging.holder(upload), request)
         } else {
             let request = Request::object(Method::PUT, &endpoint.bucket, &endpoint.key)
                 .query("partNumber", &number.get().to_string())
@@ -237,9 +237,9 @@ impl Sending<'_> {
         // A long part takes the place of a short one of its number; where another gateway held that, the dates tell.
         if upload.note_held(*number, held) && !held {
             let key = staging.part_key(*number);
-            let request = Request::object(Method::DELETE, &staging.bucket, &key);
-            match staging.store.send("DeleteTemporary", request).await {
-                Ok(answer) => drop(staging.store.document(answer).await),
+            let request = || Request::object(Method::DELETE, &staging.bucket, &key);
+            match staging.send("DeleteTemporary", request).await {
+                Ok((store, answer)) => drop(store.document(answer).await),
                 Err(error) => tracing::debug!(%error, "a held part is left beside a longer one"),
             }
         }

@@ -11,10 +11,11 @@ use super::super::Error;
 use super::super::call::{Call, Service};
 use super::super::listing::{ItemKind, Page};
 use super::super::object::{self, Content, Target};
+use super::state::Upload;
 use crate::aead::PartNumber;
 use crate::formats::Integrity;
 use crate::pump::{self, OpenBody};
-use crate::store::{Request, Store, StoreError};
+use crate::store::{Request, Response, Store, StoreError};
 
 /// Label at the start of what an upload's name is the digest of. Names stand at the store while an upload goes on.
 const LABEL: &[u8] = b"sealgate/v1/upload";
@@ -29,6 +30,9 @@ const MAX_WHOLE: u64 = 64 * 1024;
 pub struct Staging {
     /// With the credentials to use there.
     pub store: Store,
+    /// The gateway's own, where those are a user's: what the store lets that user do with the object need not hold
+    /// for a key of the gateway's beside it.
+    pub spare: Option<Store>,
     /// Bucket.
     pub bucket: String,
     /// What all keys of this upload begin with; ends with `/`.
@@ -50,12 +54,14 @@ impl Staging {
     /// The same, for a bucket and key.
     pub fn at(service: &Service, store: &Store, bucket: &str, key: &str, upload_id: &str) -> Self {
         let other = (service.settings)(bucket).multipart_bucket.clone();
+        // A user's own credentials need not reach a bucket that is the gateway's.
+        let store = match &other {
+            Some(_) => service.own.clone(),
+            None => store.clone(),
+        };
         Self {
-            // A user's own credentials need not reach a bucket that is the gateway's.
-            store: match &other {
-                Some(_) => service.own.clone(),
-                None => store.clone(),
-            },
+            spare: (!store.signs_as(&service.own)).then(|| service.own.clone()),
+            store,
             bucket: other.unwrap_or_else(|| bucket.to_owned()),
             folder: format!(
                 "{}{FOLDER}{}/",
@@ -86,16 +92,43 @@ impl Staging {
         }
     }
 
-    /// Reads a short sealed object whole, verified.
+    /// Sends a request without a body, and once more with the gateway's own credentials where the user's do not
+    /// reach that far.
+    ///
+    /// # Errors
+    /// The store's, of the last try.
+    pub async fn send(
+        &self,
+        operation: &'static str,
+        request: impl Fn() -> Request,
+    ) -> Result<(&Store, Response), StoreError> {
+        match (self.store.send(operation, request()).await, &self.spare) {
+            (Err(error), Some(spare)) if is_denied(&error) => {
+                Ok((spare, spare.send(operation, request()).await?))
+            }
+            (answer, _) => Ok((&self.store, answer?)),
+        }
+    }
+
+    /// With which credentials a part of this upload is held.
+    pub fn holder(&self, upload: &Upload) -> &Store {
+        match &self.spare {
+            Some(spare) if upload.own => spare,
+            _ => &self.store,
+        }
+    }
+
+    /// Reads a short sealed object whole, verified. Says too whether it took the gateway's own credentials.
     ///
     /// # Errors
     /// [`Error`]; anything but a sealed object that belongs there is an [`Error::Integrity`].
-    pub async fn read(&self, service: &Service, key: &str) -> Result<Bytes, Error> {
+    pub async fn read(&self, service: &Service, key: &str) -> Result<(Bytes, bool), Error> {
         let target = self.target(key);
-        let answer = self
-            .store
-            .send("GetUploadState", target.request(Method::GET))
+        let (store, answer) = self
+            .send("GetUploadState", || target.request(Method::GET))
             .await?;
+        let own = !store.signs_as(&self.store);
+        let target = Target { store, ..target };
         let headers = answer.headers().clone();
         let stored_len = object::content_length(&headers)?;
         if !(object::MIN_STORED..=MAX_WHOLE).contains(&stored_len) {
@@ -109,7 +142,7 @@ impl Staging {
             return Err(Integrity::Plaintext.into());
         };
         let body = OpenBody::new(pump::full(bytes), sealed.plan(service.engine)?);
-        Ok(body.collect().await?.to_bytes())
+        Ok((body.collect().await?.to_bytes(), own))
     }
 
     /// The held parts behind a part number, at most `limit`, in order.
@@ -121,13 +154,15 @@ impl Staging {
             return Ok(Vec::new());
         }
         let prefix = format!("{}part-", self.folder);
-        let request = Request::bucket(Method::GET, &self.bucket)
-            .query("list-type", "2")
-            .query("prefix", &prefix)
-            .query("start-after", &format!("{prefix}{after:05}"))
-            .query("max-keys", &limit.min(1000).to_string());
-        let answer = self.store.send("ListHeldParts", request).await?;
-        let document = self.store.document(answer).await?;
+        let request = || {
+            Request::bucket(Method::GET, &self.bucket)
+                .query("list-type", "2")
+                .query("prefix", &prefix)
+                .query("start-after", &format!("{prefix}{after:05}"))
+                .query("max-keys", &limit.min(1000).to_string())
+        };
+        let (store, answer) = self.send("ListHeldParts", request).await?;
+        let document = store.document(answer).await?;
         let page = Page::parse(&document)?;
         Ok(page
             .items
@@ -152,8 +187,21 @@ impl Staging {
     /// # Errors
     /// The first failure; the rest was tried all the same.
     pub async fn remove(&self) -> Result<u64, Error> {
-        remove_all(&self.store, &self.bucket, &self.folder).await
+        match (
+            remove_all(&self.store, &self.bucket, &self.folder).await,
+            &self.spare,
+        ) {
+            (Err(Error::Store(error)), Some(spare)) if is_denied(&error) => {
+                remove_all(spare, &self.bucket, &self.folder).await
+            }
+            (removed, _) => removed,
+        }
     }
+}
+
+/// Whether the store refused the credentials, not the request.
+pub fn is_denied(error: &StoreError) -> bool {
+    error.status() == Some(StatusCode::FORBIDDEN)
 }
 
 /// A part that is held as a temporary object.

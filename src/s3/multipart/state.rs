@@ -13,16 +13,19 @@ use serde::{Deserialize, Serialize};
 use super::super::call::{Body, Call, Service};
 use super::super::put::Written;
 use super::super::{Error, meta};
-use super::staging::Staging;
+use super::staging::{Staging, is_denied};
 use crate::aead::{Dek, ObjectId, PartNumber};
 use crate::envelope::Record;
 use crate::formats::Integrity;
 use crate::formats::v1;
 use crate::protocol::checksum::Algorithm;
 use crate::pump;
+use crate::store::Store;
 
-/// The version of the state that this code writes and reads.
+/// The version of most states.
 const VERSION: u32 = 1;
+/// The version of a state that says that it is kept with the gateway's own credentials.
+const VERSION_OWN: u32 = 2;
 /// How long an opened state, which holds a data key, is kept.
 const KEEP: Duration = Duration::from_secs(60);
 /// How many are kept at most.
@@ -46,6 +49,8 @@ struct State {
     checksum_algorithm: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     checksum_type: Option<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    own: bool,
 }
 
 /// The checksum that a client wants of the whole object.
@@ -122,6 +127,8 @@ pub struct Upload {
     pub envelope: Vec<u8>,
     /// The checksum that the client wants.
     pub checksum: Option<Wanted>,
+    /// The user's own store credentials do not reach the temporary objects; the gateway's do.
+    pub own: bool,
     /// Numbers of parts that this gateway has held a moment ago.
     pub held: Arc<Mutex<BTreeSet<u16>>>,
 }
@@ -180,7 +187,7 @@ impl Uploads {
     }
 }
 
-/// Writes the state of a new upload.
+/// Writes the state of a new upload. Says whether that took the gateway's own credentials.
 ///
 /// # Errors
 /// [`Error`].
@@ -192,9 +199,9 @@ pub async fn write(
     record: &Record,
     checksum: Option<Wanted>,
     now: u64,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     let text = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
-    let state = State {
+    let mut state = State {
         version: VERSION,
         bucket: call.endpoint.bucket.clone(),
         bound_as: (service.settings)(&call.endpoint.bucket).bound_as.clone(),
@@ -206,8 +213,28 @@ pub async fn write(
         created: now,
         checksum_algorithm: checksum.map(|wanted| wanted.algorithm.name().to_owned()),
         checksum_type: checksum.map(|wanted| wanted.type_name().to_owned()),
+        own: false,
     };
-    let bytes = serde_json::to_vec(&state).map_err(|_| Error::Internal("state is not JSON"))?;
+    match (
+        put(service, staging, &staging.store, &state).await,
+        &staging.spare,
+    ) {
+        (Err(Error::Store(error)), Some(spare)) if is_denied(&error) => {
+            (state.version, state.own) = (VERSION_OWN, true);
+            put(service, staging, spare, &state).await?;
+        }
+        (result, _) => result?,
+    }
+    Ok(state.own)
+}
+
+async fn put(
+    service: &Service,
+    staging: &Staging,
+    store: &Store,
+    state: &State,
+) -> Result<(), Error> {
+    let bytes = serde_json::to_vec(state).map_err(|_| Error::Internal("state is not JSON"))?;
     let length = bytes.len() as u64;
     let body = Body::own(pump::full(bytes), length, true);
     let settings = (service.settings)(&staging.bucket);
@@ -215,7 +242,7 @@ pub async fn write(
     let written = Written {
         service,
         settings: &settings,
-        store: &staging.store,
+        store,
         bucket: &staging.bucket,
         key: &key,
     };
@@ -250,8 +277,8 @@ pub async fn load_now(
     staging: &Staging,
     upload_id: &str,
 ) -> Result<Arc<Upload>, Error> {
-    let state = match read(service, staging).await? {
-        Some(state) => state,
+    let (state, own) = match read(service, staging).await? {
+        Some(found) => found,
         None => {
             service.uploads.forget(staging);
             return Err(Error::NoSuchUpload);
@@ -286,6 +313,7 @@ pub async fn load_now(
         object_id: opened.object_id,
         envelope: record.envelope,
         checksum,
+        own: own || state.own,
         held: Arc::default(),
     };
     Ok(service.uploads.learn(staging, upload))
@@ -308,7 +336,7 @@ pub struct Described {
 /// # Errors
 /// [`Error`].
 pub async fn describe(service: &Service, staging: &Staging) -> Result<Option<Described>, Error> {
-    Ok(read(service, staging).await?.map(|state| Described {
+    Ok(read(service, staging).await?.map(|(state, _)| Described {
         bucket: state.bucket,
         key: state.key,
         upload_id: state.upload_id,
@@ -316,8 +344,9 @@ pub async fn describe(service: &Service, staging: &Staging) -> Result<Option<Des
     }))
 }
 
-async fn read(service: &Service, staging: &Staging) -> Result<Option<State>, Error> {
-    let bytes = match staging.read(service, &staging.state_key()).await {
+/// The state, and whether reading it took the gateway's own credentials.
+async fn read(service: &Service, staging: &Staging) -> Result<Option<(State, bool)>, Error> {
+    let (bytes, own) = match staging.read(service, &staging.state_key()).await {
         Ok(bytes) => bytes,
         Err(Error::Store(error))
             if error.status() == Some(StatusCode::NOT_FOUND) && error.code() != "NoSuchBucket" =>
@@ -327,8 +356,8 @@ async fn read(service: &Service, staging: &Staging) -> Result<Option<State>, Err
         Err(error) => return Err(error),
     };
     let state: State = serde_json::from_slice(&bytes).map_err(|_| Integrity::MetadataMalformed)?;
-    if state.version == VERSION {
-        Ok(Some(state))
+    if state.version == if state.own { VERSION_OWN } else { VERSION } {
+        Ok(Some((state, own)))
     } else {
         Err(Integrity::MetadataMalformed.into())
     }
