@@ -24,6 +24,7 @@ use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::admin::{self, Readiness};
 use crate::aead::Engine;
@@ -40,7 +41,7 @@ use crate::secret::Secret;
 use crate::store::{self, Addressing, Client, Store, StoreError, Timeouts};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics;
-use crate::wire::{self, ClientBody, Outcome, Signals, Told, Tracked};
+use crate::wire::{self, ClientBody, Notes, Outcome, Signals, Told, Tracked};
 
 /// How often the admin listener's readiness asks the store.
 const PROBE_EVERY: Duration = Duration::from_secs(10);
@@ -225,7 +226,7 @@ impl Gateway {
                 if unread {
                     signals.linger();
                 }
-                outcome.code.clone_from(&told.code);
+                outcome.notes.code.clone_from(&told.code);
                 let mut answer =
                     wire::error::answer(&told, &outcome.method, &resource, &outcome.id);
                 // A client that got this instead of `100 Continue` may or may not send its body now, and
@@ -247,7 +248,7 @@ impl Gateway {
     }
 
     async fn answer(
-        &self,
+        self: &Arc<Self>,
         request: Request<Incoming>,
         signals: &Signals,
         outcome: &mut Outcome,
@@ -302,7 +303,7 @@ impl Gateway {
         let permit = self
             .policy
             .permit(&user, needs)
-            .map_err(|denied| self.told(denied.into(), outcome))?;
+            .map_err(|denied| self.told(denied.into(), &mut outcome.notes))?;
 
         // With which body. Nothing of it has been read yet: an early error never asks the client for it.
         let length = body_length(&headers, &payload)?;
@@ -324,11 +325,38 @@ impl Gateway {
             store,
         };
         let changes_cors = s3::changes_cors(&call.endpoint, &call.method);
-        let answer = self.service.call(call).await;
+        let answer = if call.endpoint.kind.may_take_long() {
+            self.patiently(call, raw_path.to_owned(), outcome).await
+        } else {
+            self.service.call(call).await
+        };
         if changes_cors {
             self.cors.forget(&outcome.bucket);
         }
-        answer.map_err(|error| self.told(error, outcome))
+        answer.map_err(|error| self.told(error, &mut outcome.notes))
+    }
+
+    /// Calls an operation that may take longer than a client waits for the first byte of an answer.
+    async fn patiently(
+        self: &Arc<Self>,
+        call: Call,
+        resource: String,
+        outcome: &Outcome,
+    ) -> Result<Response, s3::Error> {
+        let gateway = self.clone();
+        let work = tokio::spawn(async move { gateway.service.call(call).await });
+        let gateway = self.clone();
+        let (method, id, late) = (outcome.method.clone(), outcome.id.clone(), outcome.late());
+        let tell = move |ended: Result<Response, s3::Error>| {
+            ended.unwrap_or_else(|error| {
+                let mut notes = Notes::default();
+                let told = gateway.told(error, &mut notes);
+                notes.code.clone_from(&told.code);
+                let _ = late.set(notes);
+                wire::error::answer(&told, &method, &resource, &id)
+            })
+        };
+        wire::patiently(AbortOnDropHandle::new(work), tell).await
     }
 
     /// The secret of an access key.
@@ -395,12 +423,12 @@ impl Gateway {
     }
 
     /// Counts and notes an operation's failure, and puts it into S3's words.
-    fn told(&self, error: s3::Error, outcome: &mut Outcome) -> Box<Told> {
-        outcome.detail = error.to_string();
+    fn told(&self, error: s3::Error, notes: &mut Notes) -> Box<Told> {
+        notes.detail = error.to_string();
         match &error {
-            s3::Error::Integrity(kind) => outcome.note_integrity(*kind),
+            s3::Error::Integrity(kind) => notes.note_integrity(*kind),
             s3::Error::Body(BodyError::Integrity(failure)) => {
-                outcome.note_integrity((*failure).into());
+                notes.note_integrity((*failure).into());
             }
             // The store's answer had begun, so the client of the store has not counted these.
             s3::Error::Body(BodyError::Store(_) | BodyError::StoreStalled) => {
@@ -411,7 +439,7 @@ impl Gateway {
             }
             s3::Error::Denied(denied) => metrics::denied(denied.name()),
             s3::Error::Store(StoreError::Status { message, .. }) if !message.is_empty() => {
-                outcome.detail = format!("{error}: {message}");
+                notes.detail = format!("{error}: {message}");
             }
             _ => {}
         }
@@ -422,11 +450,11 @@ impl Gateway {
 /// Counts and notes that a request is not authenticated.
 fn unauthenticated(error: &AuthError, outcome: &mut Outcome) -> Box<Told> {
     metrics::auth_failure(auth_label(error));
-    outcome.detail = error.to_string();
+    outcome.notes.detail = error.to_string();
     if let AuthError::InvalidAccessKeyId { access_key }
     | AuthError::SignatureDoesNotMatch { access_key } = error
     {
-        outcome.detail = format!("{error} (claimed access key {access_key:?})");
+        outcome.notes.detail = format!("{error} (claimed access key {access_key:?})");
     }
     Box::new(Told::auth(error))
 }

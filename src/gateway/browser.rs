@@ -134,7 +134,7 @@ impl Gateway {
             return Err(unauthenticated(&AuthError::SeveralMechanisms, outcome));
         }
         let length = content_length(&head.headers)
-            .ok_or_else(|| self.told(s3::Error::MissingContentLength, outcome))?;
+            .ok_or_else(|| self.told(s3::Error::MissingContentLength, &mut outcome.notes))?;
         let raw = ClientBody::new(body, outcome.bytes_in());
         let raw = IdleLimit::new(raw, self.body_idle, || BodyError::ClientStalled).boxed();
         // Nobody has signed yet, so all of the fields have the time that each piece has later.
@@ -142,13 +142,15 @@ impl Gateway {
         let form = tokio::time::timeout(self.body_idle, form)
             .await
             .unwrap_or_else(|_| Err(BodyError::ClientStalled.into()))
-            .map_err(|error| self.told(error, outcome))?;
+            .map_err(|error| self.told(error, &mut outcome.notes))?;
 
         let limits = &self.limits;
         let signed = auth::verify_form(form.fields(), |key| self.secret(key), now(), limits)
             .map_err(|error| unauthenticated(&error, outcome))?;
         let user = self.user(signed.access_key(), outcome)?;
-        let key = form.key().map_err(|error| self.told(error, outcome))?;
+        let key = form
+            .key()
+            .map_err(|error| self.told(error, &mut outcome.notes))?;
         key.clone_into(&mut outcome.key);
         let endpoint = Endpoint {
             kind: Kind::PostObject,
@@ -160,12 +162,12 @@ impl Gateway {
         let permit = self
             .policy
             .permit(&user, needs)
-            .map_err(|denied| self.told(denied.into(), outcome))?;
+            .map_err(|denied| self.told(denied.into(), &mut outcome.notes))?;
 
         let upload = form
             .file(&endpoint.bucket, now())
             .await
-            .map_err(|error| self.told(error, outcome))?;
+            .map_err(|error| self.told(error, &mut outcome.notes))?;
         let (headers, length) = (upload.headers, Some(upload.length));
         let body = self.body(upload.file, &headers, Payload::Unsigned, length, &endpoint)?;
         let location = self.location(&head.uri, &head.headers, &endpoint.key);
@@ -180,7 +182,7 @@ impl Gateway {
             store: self.store_for(&user),
         };
         let put = self.service.call(call).await;
-        let put = put.map_err(|error| self.told(error, outcome))?;
+        let put = put.map_err(|error| self.told(error, &mut outcome.notes))?;
         Ok(upload.success.answer(put, &bucket, &key, &location))
     }
 

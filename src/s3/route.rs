@@ -56,6 +56,14 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Whether S3 may begin the answer before it knows how the operation ends.
+    pub fn may_take_long(self) -> bool {
+        matches!(
+            self,
+            Self::CompleteMultipartUpload | Self::CopyObject | Self::UploadPartCopy
+        )
+    }
+
     /// The operation's name for logs and metrics.
     pub fn name(self) -> &'static str {
         match self {

@@ -3,8 +3,8 @@
 
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -15,6 +15,24 @@ use pin_project_lite::pin_project;
 use crate::formats::Integrity;
 use crate::pump::{BodyError, BoxBody};
 use crate::telemetry::metrics::{self, Direction, Side, StreamGuard};
+
+/// What the log says of a failure.
+#[derive(Default)]
+pub struct Notes {
+    /// S3 error code, empty where there was none.
+    pub code: String,
+    /// What went wrong, with everything the client is not told.
+    pub detail: String,
+    integrity: &'static str,
+}
+
+impl Notes {
+    /// A stored object failed a check: counts it, and has the log say which.
+    pub fn note_integrity(&mut self, kind: Integrity) {
+        metrics::integrity_failure(kind.label());
+        self.integrity = kind.label();
+    }
+}
 
 /// What the log says of a request. The line is written when this is dropped, whatever became of the
 /// request until then: answered, broken off, or left by its client before there was an answer.
@@ -31,11 +49,9 @@ pub struct Outcome {
     pub bucket: String,
     /// Key, if any.
     pub key: String,
-    /// S3 error code, empty where there was none.
-    pub code: String,
-    /// What went wrong, with everything the client is not told.
-    pub detail: String,
-    integrity: &'static str,
+    /// How it failed, if it did.
+    pub notes: Notes,
+    late: Arc<OnceLock<Notes>>,
     peer: SocketAddr,
     status: u16,
     started: Instant,
@@ -61,9 +77,8 @@ impl Outcome {
             user: String::new(),
             bucket: String::new(),
             key: String::new(),
-            code: String::new(),
-            detail: String::new(),
-            integrity: "",
+            notes: Notes::default(),
+            late: Arc::default(),
             peer,
             status: CLIENT_LEFT,
             started: Instant::now(),
@@ -86,10 +101,9 @@ impl Outcome {
         self.bytes_in.load(Ordering::Relaxed)
     }
 
-    /// A stored object failed a check: counts it, and has the log say which.
-    pub fn note_integrity(&mut self, kind: Integrity) {
-        metrics::integrity_failure(kind.label());
-        self.integrity = kind.label();
+    /// Where a failure is noted that happens after the answer has begun.
+    pub fn late(&self) -> Arc<OnceLock<Notes>> {
+        self.late.clone()
     }
 }
 
@@ -131,8 +145,8 @@ impl Body for Tracked {
             Poll::Ready(Some(Err(error))) => {
                 match error {
                     BodyError::Integrity(failure) => {
-                        this.outcome.note_integrity((*failure).into());
-                        this.outcome.code = "ObjectIntegrityFailure".into();
+                        this.outcome.notes.note_integrity((*failure).into());
+                        this.outcome.notes.code = "ObjectIntegrityFailure".into();
                     }
                     BodyError::Store(_) | BodyError::StoreStalled => metrics::store_error("body"),
                     _ => {}
@@ -169,7 +183,8 @@ impl Drop for Outcome {
             (None, true) => "complete",
             (None, false) => "abandoned",
         };
-        let detail = self.failed.as_deref().unwrap_or(&outcome.detail);
+        let notes = outcome.late.get().unwrap_or(&outcome.notes);
+        let detail = self.failed.as_deref().unwrap_or(&notes.detail);
         let milliseconds = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
         macro_rules! line {
             ($level:ident) => {
@@ -183,8 +198,8 @@ impl Drop for Outcome {
                     bucket = outcome.bucket,
                     key = ?outcome.key,
                     status = outcome.status,
-                    code = outcome.code,
-                    integrity = outcome.integrity,
+                    code = notes.code,
+                    integrity = notes.integrity,
                     bytes_in,
                     bytes_out = self.sent,
                     milliseconds,
@@ -194,7 +209,7 @@ impl Drop for Outcome {
                 )
             };
         }
-        if outcome.code == "ObjectIntegrityFailure" {
+        if notes.code == "ObjectIntegrityFailure" {
             line!(error);
         } else if self.failed.is_some() || outcome.status >= 500 {
             line!(warn);
