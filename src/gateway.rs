@@ -78,7 +78,7 @@ pub enum StartError {
 
 /// Everything that requests share.
 pub struct Gateway {
-    service: Service,
+    service: Arc<Service>,
     policy: Policy,
     own: Store,
     /// For requests that nobody signed.
@@ -158,7 +158,7 @@ impl Gateway {
         let buckets = config.buckets.clone();
         let cors = move |bucket: &str| buckets.of(bucket).cors;
         Ok(Self {
-            service: Service {
+            service: Arc::new(Service {
                 keyring: keyring(&config.keyring)?,
                 engine: Engine::default(),
                 settings: Box::new(settings),
@@ -171,7 +171,7 @@ impl Gateway {
                 uploads: s3::Uploads::default(),
                 own: own.clone(),
                 now,
-            },
+            }),
             policy: config.policy()?,
             cors: s3::CorsRules::new(Box::new(cors), own.clone()),
             own,
@@ -193,7 +193,7 @@ impl Gateway {
     }
 
     /// The operations, for jobs that run beside requests.
-    pub fn service(&self) -> &Service {
+    pub fn service(&self) -> &Arc<Service> {
         &self.service
     }
 

@@ -5,6 +5,7 @@ pub mod check_store;
 mod dev;
 mod files;
 mod gc;
+mod jobs;
 mod serve;
 
 use std::io;
@@ -108,6 +109,7 @@ pub fn run(cli: Cli) -> Result<(), CommandError> {
         }
         Command::CheckStore(arguments) => serve::runtime()?.block_on(check_store::check_store(&arguments)),
         Command::Gc(arguments) => serve::runtime()?.block_on(gc::gc(&arguments)),
+        Command::Migrate(arguments) => serve::runtime()?.block_on(jobs::migrate(&arguments)),
         Command::Inspect(arguments) => files::inspect(&arguments),
         Command::Open(arguments) => files::open(&arguments),
     }

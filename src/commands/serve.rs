@@ -42,6 +42,14 @@ pub async fn serve(arguments: Serve) -> Result<(), CommandError> {
 
 /// Cancels `stop` on SIGTERM or SIGINT; a second one ends the process at once.
 pub fn stop_on_signal(stop: CancellationToken) -> Result<(), CommandError> {
+    on_signal(move || {
+        tracing::info!("stopping: finishing requests in flight");
+        stop.cancel();
+    })
+}
+
+/// Calls `first` on SIGTERM or SIGINT; a second one ends the process at once.
+pub fn on_signal(first: impl Fn() + Send + 'static) -> Result<(), CommandError> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -54,8 +62,7 @@ pub fn stop_on_signal(stop: CancellationToken) -> Result<(), CommandError> {
             if round > 0 {
                 std::process::exit(130);
             }
-            tracing::info!("stopping: finishing requests in flight");
-            stop.cancel();
+            first();
         }
     });
     Ok(())

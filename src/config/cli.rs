@@ -47,6 +47,12 @@ pub enum Command {
     /// Parts that wait for an upload's completion stand as temporary objects under the reserved prefix. Those of
     /// uploads that were completed or aborted are removed; uploads in progress are kept, unless --older-than ends them.
     Gc(Gc),
+    /// Seal objects that are there already: legacy ones, those of other gateways, plaintext
+    ///
+    /// Whatever the configuration lets be read becomes an object of the current format, in its place or in another bucket.
+    /// Each object is replaced in one step, and only if no client has written it meanwhile, so the gateway can go on serving.
+    /// Can be killed at any moment: begun again, it leaves alone what is done. MIGRATION.md has a runbook.
+    Migrate(Migrate),
     /// Say what stands in the head of a sealed object. Needs no key
     Inspect(Inspect),
     /// Open a sealed object offline, from a raw copy of its bytes and the keyring alone
@@ -195,6 +201,91 @@ fn age(text: &str) -> Result<std::time::Duration, String> {
     }
 }
 
+/// What all jobs over many objects take.
+#[derive(Args, Debug)]
+pub struct JobOptions {
+    /// The configuration that the gateway runs with.
+    #[command(flatten)]
+    pub config: ConfigFile,
+    /// The bucket
+    #[arg(long, value_name = "NAME")]
+    pub bucket: String,
+    /// Only keys that begin with this
+    #[arg(
+        long,
+        value_name = "PREFIX",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub prefix: String,
+    /// Only the keys in this file, one a line; `-` for standard input
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["prefix", "checkpoint"])]
+    pub keys: Option<PathBuf>,
+    /// Only this share of the keys, such as 0/4 on the first of four machines
+    #[arg(long, value_name = "I/N", default_value = "0/1", hide_default_value = true, value_parser = share)]
+    pub shard: (u32, NonZeroU32),
+    /// Objects at once
+    #[arg(long, value_name = "N", default_value = "16")]
+    pub concurrency: std::num::NonZeroUsize,
+    /// At most so many bytes of content a second, such as 100MiB [default: no limit]
+    #[arg(long, value_name = "BYTES", value_parser = size)]
+    pub rate: Option<u64>,
+    /// A file that remembers how far the job is, so that a later run begins there; removed when all is done
+    #[arg(long, value_name = "FILE")]
+    pub checkpoint: Option<PathBuf>,
+    /// Write what was done to this file as JSON; `-` for standard output
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+    /// Say what would be done, and write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// `i/n`: one of several shares, counted from 0.
+fn share(text: &str) -> Result<(u32, NonZeroU32), String> {
+    let parsed = text
+        .split_once('/')
+        .and_then(|(index, count)| Some((index.trim().parse().ok()?, count.trim().parse().ok()?)));
+    match parsed {
+        Some((index, count)) if index < NonZeroU32::get(count) => Ok((index, count)),
+        Some((index, count)) => Err(format!(
+            "there is no share {index} of {count}: they are counted from 0 to {}",
+            count.get() - 1
+        )),
+        None => Err("write i/n, such as 0/4 to 3/4: the share's number, counted from 0, and how many there are".into()),
+    }
+}
+
+/// A number of bytes as the configuration spells it.
+fn size(text: &str) -> Result<u64, String> {
+    super::human::parse_size(text)
+        .filter(|&bytes| bytes > 0)
+        .ok_or_else(|| "write a number and a unit, such as 100MiB or 1GiB".into())
+}
+
+/// Arguments of `sealgate migrate`.
+#[derive(Args, Debug)]
+pub struct Migrate {
+    /// What all jobs take.
+    #[command(flatten)]
+    pub job: JobOptions,
+    /// Write to this bucket, under the same keys, and leave the first one as it is; sealed objects are copied as they are
+    #[arg(long, value_name = "NAME")]
+    pub to_bucket: Option<String>,
+    /// Only objects of this format, such as plaintext or s3proxy; may be given several times [default: every one]
+    #[arg(long, value_name = "FORMAT")]
+    pub from: Vec<String>,
+    /// Read each object back after it was written, and compare it with what was read before
+    #[arg(long)]
+    pub verify: bool,
+    /// Nobody else writes to the bucket: needed with stores that keep no conditions on writes
+    #[arg(long)]
+    pub no_concurrent_writers: bool,
+    /// Refused: says why old versions are not converted
+    #[arg(long)]
+    pub all_versions: bool,
+}
+
 /// Arguments of `sealgate inspect`.
 #[derive(Args, Debug)]
 pub struct Inspect {
@@ -268,6 +359,9 @@ mod tests {
             "sealgate check-store --config c.yaml --bucket b",
             "sealgate gc --config c.yaml",
             "sealgate gc --config c.yaml --bucket a --bucket b --older-than 7d --dry-run",
+            "sealgate migrate --config c.yaml --bucket b",
+            "sealgate migrate --config c.yaml --bucket b --prefix p/ --to-bucket other --from plaintext --from s3proxy --verify \
+             --shard 3/4 --concurrency 8 --rate 100MiB --checkpoint f --report - --dry-run --no-concurrent-writers",
             "sealgate inspect object",
             "sealgate open object --keyring c.yaml",
             "sealgate open object --keyring main.key --key-id main --out plain",
@@ -282,6 +376,12 @@ mod tests {
             "sealgate frobnicate",
             "sealgate gc --config c.yaml --older-than 5s",
             "sealgate gc --config c.yaml --older-than long",
+            "sealgate migrate --config c.yaml",
+            "sealgate migrate --config c.yaml --bucket b --shard 4/4",
+            "sealgate migrate --config c.yaml --bucket b --shard 1",
+            "sealgate migrate --config c.yaml --bucket b --rate fast",
+            "sealgate migrate --config c.yaml --bucket b --concurrency 0",
+            "sealgate migrate --config c.yaml --bucket b --keys f --prefix p",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }

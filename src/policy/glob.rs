@@ -42,6 +42,12 @@ impl Pattern {
         Ok(Self(text.into()))
     }
 
+    /// The pattern that every name fits.
+    #[must_use]
+    pub fn any() -> Self {
+        Self("*".into())
+    }
+
     /// The pattern as it was written.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use super::action::Action;
+use super::action::{Action, Actions};
+use super::glob::Pattern;
 use super::need::{Need, Target};
 use super::user::{Rule, User, UserHandle};
 use crate::secret::Secret;
@@ -106,7 +107,7 @@ impl Policy {
     }
 }
 
-/// That a user may do what a request asks. Only [`Policy::permit`] makes one.
+/// That a user may do what a request asks. Only [`Policy::permit`] makes one, and [`Permit::of_operator`] for commands.
 #[derive(Clone, Debug)]
 pub struct Permit {
     user: UserHandle,
@@ -116,6 +117,26 @@ pub struct Permit {
 }
 
 impl Permit {
+    /// That of whoever holds the configuration, with all keys and the gateway's own credentials in it, and starts a command.
+    #[must_use]
+    pub fn of_operator() -> Self {
+        let everywhere = Rule {
+            buckets: vec![Pattern::any()],
+            prefixes: Vec::new(),
+            actions: Actions::ALL,
+        };
+        Self {
+            user: Arc::new(User {
+                access_key: String::new(),
+                secret_key: Secret::new(String::new()),
+                rules: vec![everywhere],
+                store_credentials: None,
+            }),
+            needs: Vec::new(),
+            blocked: Arc::default(),
+        }
+    }
+
     /// The user it was given to.
     #[must_use]
     pub const fn user(&self) -> &UserHandle {

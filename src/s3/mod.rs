@@ -11,6 +11,7 @@ mod facts;
 mod forward;
 mod get;
 mod head;
+pub mod jobs;
 mod list;
 // Public for the fuzz targets alone.
 #[doc(hidden)]

@@ -60,6 +60,16 @@ pub enum Content {
     Plain,
 }
 
+impl Content {
+    /// The format's name for operators.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Sealed(_) | Self::SealedUnread => "sealgate",
+            Self::Plain => "plaintext",
+        }
+    }
+}
+
 impl Found {
     /// For conditions.
     pub fn current(&self) -> Current<'_> {
@@ -289,6 +299,15 @@ fn table_within<'a>(sealed: &Sealed, tail: &'a [u8]) -> Option<&'a [u8]> {
     let table = usize::try_from(sealed.parts()?.parts.table_len).ok()?;
     let end = tail.len().checked_sub(FOOTER_LEN)?;
     tail.get(end.checked_sub(table)?..end)
+}
+
+/// Whether the body of an object cannot be read before it is restored.
+pub fn is_archived(headers: &HeaderMap) -> bool {
+    matches!(
+        text(headers, "x-amz-storage-class"),
+        Some("GLACIER" | "DEEP_ARCHIVE")
+    ) && !text(headers, "x-amz-restore")
+        .is_some_and(|restore| restore.contains("ongoing-request=\"false\""))
 }
 
 /// The refusal to read an object that has to be restored first.

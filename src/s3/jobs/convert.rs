@@ -1,0 +1,498 @@
+//! Migration of one object: whatever can be read becomes an object of format 1, in its place or in another bucket.
+//!
+//! In its place the new object is written under the condition that the old one is still there, by the store's own ETag: a
+//! client's write in between wins, and the object is looked at again. Nothing is removed, and no other name is used.
+
+use std::sync::{Arc, Mutex};
+
+use http::header::{HeaderName, IF_MATCH, IF_NONE_MATCH};
+use http::{HeaderMap, Method, StatusCode};
+use http_body_util::BodyExt;
+use sha2::{Digest, Sha256};
+
+use super::super::call::{Body, Call, EtagMode, Response, Service, set};
+use super::super::object::{self, Content, Found, Target, quoted};
+use super::super::put::{Current, Written, current};
+use super::super::route::{Endpoint, Kind};
+use super::super::{Error, get, meta};
+use super::pace::Pace;
+use super::settings;
+use super::walk::Item;
+use super::{Failed, Outcome, Task};
+use crate::aead::{Layout, SegmentSize};
+use crate::formats::Integrity;
+use crate::policy::Permit;
+use crate::protocol::uri::{CopySource, Query};
+use crate::pump::{self, BoxBody};
+use crate::store::StoreError;
+
+/// How often an object that clients write meanwhile is looked at again.
+const ATTEMPTS: usize = 8;
+/// Longest stored object that goes up in one request (S3: 5 GiB).
+const MAX_SINGLE: u64 = 5 << 30;
+/// Plaintext of a part of one that is longer; 10,000 of them are more than S3's longest object.
+const PART: u64 = 1 << 30;
+
+/// Where converted objects go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// Where they are.
+    InPlace,
+    /// Another bucket, under the same keys.
+    Bucket(String),
+}
+
+/// The migration of a bucket.
+pub struct Conversion {
+    /// Shared parts.
+    pub service: Arc<Service>,
+    /// Where objects are read.
+    pub bucket: String,
+    /// Where they are written.
+    pub to: Destination,
+    /// The store keeps conditions; without them nobody else may write.
+    pub conditional: bool,
+    /// Reads each object back and compares it with what was read before.
+    pub verify: bool,
+    /// Says what would be done.
+    pub dry_run: bool,
+    /// Only what these formats left; everything where it is empty.
+    pub only: Vec<String>,
+    /// How fast.
+    pub pace: Pace,
+}
+
+/// What was found before a write to another bucket.
+enum There {
+    Absent,
+    Older(String),
+    Newer,
+}
+
+type Running = Arc<Mutex<Sha256>>;
+
+impl Task for Conversion {
+    async fn step(&self, item: &Item) -> Result<Outcome, Failed> {
+        for _ in 0..ATTEMPTS {
+            match Box::pin(self.attempt(&item.key)).await {
+                Ok(Some(outcome)) => return Ok(outcome),
+                Ok(None) => tracing::debug!(key = item.key, "changed meanwhile"),
+                Err(Error::Integrity(Integrity::Plaintext)) => {
+                    return Err(Failed {
+                        why: format!(
+                            "the object is not sealed, and the settings of bucket {} refuse such objects: \
+                             set plaintext: allow for it in the configuration that the migration runs with",
+                            self.bucket
+                        ),
+                        passing: false,
+                    });
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(Error::Contended.into())
+    }
+}
+
+impl Conversion {
+    fn target<'a>(&'a self, bucket: &'a str, key: &'a str) -> Target<'a> {
+        Target {
+            store: &self.service.own,
+            bucket,
+            key,
+            version: None,
+            headers: HeaderMap::new(),
+        }
+    }
+
+    /// One try; `None` where the object changed meanwhile.
+    async fn attempt(&self, key: &str) -> Result<Option<Outcome>, Error> {
+        let source = self.target(&self.bucket, key);
+        let mut found = match self.service.find(&source).await {
+            Err(Error::Store(error)) if is_absent(&error) => return Ok(Some(Outcome::Gone)),
+            found => found?,
+        };
+        let was = found.content.name();
+        let bytes = found.len;
+        let sealed = matches!(found.content, Content::Sealed(_) | Content::SealedUnread);
+        if !self.only.is_empty() && !self.only.iter().any(|name| name == was) {
+            return Ok(Some(Outcome::Skipped("of another format")));
+        }
+        let condition = match &self.to {
+            Destination::InPlace if sealed => return Ok(Some(Outcome::Already { is: was, bytes })),
+            Destination::InPlace => Some((IF_MATCH, quoted(&found.store_etag))),
+            Destination::Bucket(bucket) => match self.there(bucket, key, &found).await? {
+                There::Newer => return Ok(Some(Outcome::Already { is: was, bytes })),
+                There::Older(etag) => Some((IF_MATCH, quoted(&etag))),
+                There::Absent => Some((IF_NONE_MATCH, "*".to_owned())),
+            },
+        };
+        if object::is_archived(&found.headers) {
+            return Ok(Some(Outcome::Skipped("archived: restore it first")));
+        }
+        let done = Outcome::Done { was, bytes };
+        if self.dry_run {
+            return Ok(Some(done));
+        }
+        let condition = condition.filter(|_| self.conditional);
+        let (bucket, in_place) = match &self.to {
+            Destination::InPlace => (&self.bucket, true),
+            Destination::Bucket(bucket) => (bucket, false),
+        };
+        let target = self.target(bucket, key);
+        if sealed && !in_place {
+            // The bytes stay as they are: parts, ETag and checksums with them.
+            return self
+                .copied(&target, &found, condition)
+                .await
+                .map(|copied| copied.then_some(done));
+        }
+        let mut headers = settings::kept(&self.service, &source, &found.headers).await?;
+        if let Some((name, value)) = condition {
+            set(&mut headers, name, &value);
+        }
+        let content = meta::content_from_object(&found.headers);
+        let hash = Running::default();
+        let single = Layout::from_plaintext_len(SegmentSize::GATEWAY, bytes)
+            .is_ok_and(|layout| layout.stored_len() <= MAX_SINGLE);
+        let written = if single {
+            self.whole(&source, &target, &mut found, headers, content, &hash)
+                .await
+        } else {
+            self.in_parts(&source, &target, &mut found, headers, content, &hash)
+                .await
+        };
+        let store_etag = match written {
+            Ok(Some(store_etag)) => store_etag,
+            Ok(None) => return Ok(None),
+            Err(error) if is_condition(&error) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        if self.verify {
+            self.read_back(&target, &store_etag, bytes, hash).await?;
+        }
+        Ok(Some(done))
+    }
+
+    /// What stands at the other bucket. A copy that is not older than its source was made by an earlier run, or by a client.
+    async fn there(&self, bucket: &str, key: &str, source: &Found) -> Result<There, Error> {
+        match current(&self.service, &self.target(bucket, key)).await? {
+            Current::Absent => Ok(There::Absent),
+            Current::There(found) => {
+                let time = |found: &Found| meta::last_modified(&found.headers);
+                if time(&found) >= time(source) {
+                    Ok(There::Newer)
+                } else {
+                    Ok(There::Older(found.store_etag))
+                }
+            }
+            // It is not for a job to overwrite what it cannot open.
+            Current::Unreadable => {
+                self.service.find(&self.target(bucket, key)).await?;
+                Ok(There::Newer)
+            }
+        }
+    }
+
+    /// The plaintext, as fast as the job may go.
+    async fn stream(
+        &self,
+        source: &Target<'_>,
+        found: &mut Found,
+        plaintext: std::ops::Range<u64>,
+        hash: &Running,
+    ) -> Result<Option<BoxBody>, Error> {
+        if plaintext.is_empty() {
+            return Ok(Some(pump::empty()));
+        }
+        let Some((stream, _)) = get::slice(&self.service, source, found, plaintext).await? else {
+            return Ok(None);
+        };
+        let hash = self.verify.then(|| hash.clone());
+        let stream = stream.map_frame(move |frame| {
+            if let (Some(hash), Some(data)) = (&hash, frame.data_ref())
+                && let Ok(mut hash) = hash.lock()
+            {
+                hash.update(data);
+            }
+            frame
+        });
+        Ok(Some(self.pace.body(stream).boxed()))
+    }
+
+    fn body(&self, stream: BoxBody, length: u64, bucket: &str) -> Body {
+        let md5 = (self.service.settings)(bucket).etag == EtagMode::Md5;
+        Body::own(stream, length, md5)
+    }
+
+    /// In one request. Gives the store's ETag.
+    async fn whole(
+        &self,
+        source: &Target<'_>,
+        target: &Target<'_>,
+        found: &mut Found,
+        headers: HeaderMap,
+        content: HeaderMap,
+        hash: &Running,
+    ) -> Result<Option<String>, Error> {
+        let len = found.len;
+        let Some(stream) = self.stream(source, found, 0..len, hash).await? else {
+            return Ok(None);
+        };
+        let written = Written {
+            service: &self.service,
+            settings: &(self.service.settings)(target.bucket),
+            store: target.store,
+            bucket: target.bucket,
+            key: target.key,
+        };
+        let body = self.body(stream, len, target.bucket);
+        let done = written.write(headers, content, body).await?;
+        Ok(Some(object::store_etag(&done.store_headers)))
+    }
+
+    /// As an upload in parts. Gives the store's ETag.
+    async fn in_parts(
+        &self,
+        source: &Target<'_>,
+        target: &Target<'_>,
+        found: &mut Found,
+        mut headers: HeaderMap,
+        content: HeaderMap,
+        hash: &Running,
+    ) -> Result<Option<String>, Error> {
+        let condition = [IF_MATCH, IF_NONE_MATCH].map(|name| (headers.remove(&name), name));
+        headers.extend(content);
+        let call = |kind, method, query, headers, body| {
+            self.call(target, kind, method, query, headers, body)
+        };
+        let created = call(
+            Kind::CreateMultipartUpload,
+            Method::POST,
+            query(&[("uploads", "")]),
+            headers,
+            None,
+        )
+        .await?;
+        let id =
+            super::super::multipart_xml::parse_created(&created.body.collect().await?.to_bytes())?;
+        let mut document = String::from("<CompleteMultipartUpload>");
+        let parts = async {
+            let (mut at, mut number) = (0, 1);
+            while at < found.len {
+                let end = (at + PART).min(found.len);
+                let Some(stream) = self.stream(source, found, at..end, hash).await? else {
+                    return Ok(false);
+                };
+                let body = self.body(stream, end - at, target.bucket);
+                let number_text = number.to_string();
+                let query = query(&[("partNumber", &number_text), ("uploadId", &id)]);
+                let sent = call(
+                    Kind::UploadPart,
+                    Method::PUT,
+                    query,
+                    HeaderMap::new(),
+                    Some(body),
+                )
+                .await?;
+                let etag = object::store_etag(&sent.headers);
+                document.push_str(&format!(
+                    "<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>"
+                ));
+                (at, number) = (end, number + 1);
+            }
+            Ok(true)
+        };
+        let sent: Result<bool, Error> = parts.await;
+        document.push_str("</CompleteMultipartUpload>");
+        let completed = match sent {
+            Ok(true) => {
+                let mut headers = HeaderMap::new();
+                // The gateway's own conditions are on what clients see; what they see of this object is as unique as
+                // the store's ETag.
+                for (value, name) in condition {
+                    if value.is_some() {
+                        let seen = if name == IF_MATCH {
+                            quoted(&found.etag)
+                        } else {
+                            "*".into()
+                        };
+                        set(&mut headers, name, &seen);
+                    }
+                }
+                let length = document.len() as u64;
+                let body = Body::own(pump::full(document), length, false);
+                call(
+                    Kind::CompleteMultipartUpload,
+                    Method::POST,
+                    query(&[("uploadId", &id)]),
+                    headers,
+                    Some(body),
+                )
+                .await
+            }
+            Ok(false) => Err(Error::Contended),
+            Err(error) => Err(error),
+        };
+        match completed {
+            Ok(_) => Ok(Some(self.service.find(target).await?.store_etag)),
+            Err(error) => {
+                let aborted = call(
+                    Kind::AbortMultipartUpload,
+                    Method::DELETE,
+                    query(&[("uploadId", &id)]),
+                    HeaderMap::new(),
+                    None,
+                );
+                if let Err(error) = aborted.await {
+                    tracing::warn!(%error, key = target.key, "an upload is left for gc");
+                }
+                if matches!(error, Error::Contended) {
+                    Ok(None)
+                } else {
+                    Err(error)
+                }
+            }
+        }
+    }
+
+    /// Copies a sealed object to another bucket, by the store. Says whether it was as it had been found.
+    async fn copied(
+        &self,
+        target: &Target<'_>,
+        found: &Found,
+        condition: Option<(HeaderName, String)>,
+    ) -> Result<bool, Error> {
+        let source = CopySource {
+            bucket: self.bucket.clone(),
+            key: target.key.to_owned(),
+            version_id: None,
+        };
+        let mut headers = settings::kept(
+            &self.service,
+            &self.target(&self.bucket, target.key),
+            &found.headers,
+        )
+        .await?;
+        headers.remove("x-amz-tagging");
+        set(
+            &mut headers,
+            HeaderName::from_static("x-amz-copy-source"),
+            &source.to_header(),
+        );
+        set(
+            &mut headers,
+            HeaderName::from_static("x-amz-copy-source-if-match"),
+            &quoted(&found.etag),
+        );
+        if let Some((name, value)) = condition.filter(|(name, _)| *name == IF_NONE_MATCH) {
+            set(&mut headers, name, &value);
+        }
+        let copied = self.call(
+            target,
+            Kind::CopyObject,
+            Method::PUT,
+            Query::default(),
+            headers,
+            None,
+        );
+        match copied.await {
+            Ok(_) => Ok(true),
+            Err(error) if is_condition(&error) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// An operation as a client would ask for it.
+    async fn call(
+        &self,
+        target: &Target<'_>,
+        kind: Kind,
+        method: Method,
+        query: Query,
+        headers: HeaderMap,
+        body: Option<Body>,
+    ) -> Result<Response, Error> {
+        let call = Call {
+            permit: Permit::of_operator(),
+            endpoint: Endpoint {
+                kind,
+                bucket: target.bucket.to_owned(),
+                key: target.key.to_owned(),
+            },
+            method,
+            query,
+            headers,
+            body: body.unwrap_or_else(|| Body::own(pump::empty(), 0, false)),
+            store: self.service.own.clone(),
+        };
+        self.service.call(call).await
+    }
+
+    /// Reads the new object whole and compares it with what went into it.
+    async fn read_back(
+        &self,
+        target: &Target<'_>,
+        store_etag: &str,
+        len: u64,
+        hash: Running,
+    ) -> Result<(), Error> {
+        for _ in 0..ATTEMPTS {
+            let mut found = match self.service.find(target).await {
+                Ok(found) => found,
+                // A client removed it.
+                Err(Error::Store(error)) if is_absent(&error) => return Ok(()),
+                Err(error) => return Err(error),
+            };
+            if found.store_etag != store_etag {
+                // A client wrote meanwhile: it is no longer this job's.
+                return Ok(());
+            }
+            let mut read = Sha256::new();
+            let mut bytes = 0;
+            if found.len > 0 {
+                let all = 0..found.len;
+                let Some((mut stream, _)) =
+                    get::slice(&self.service, target, &mut found, all).await?
+                else {
+                    continue;
+                };
+                while let Some(frame) = stream.frame().await {
+                    if let Ok(data) = frame?.into_data() {
+                        bytes += data.len() as u64;
+                        read.update(&data);
+                    }
+                }
+            }
+            let wanted = hash.lock().map(|hash| hash.clone().finalize());
+            return match wanted {
+                Ok(wanted) if bytes == len && wanted == read.finalize() => Ok(()),
+                _ => Err(Error::Internal("the object reads back differently")),
+            };
+        }
+        Err(Error::Contended)
+    }
+}
+
+fn query(pairs: &[(&str, &str)]) -> Query {
+    let mut query = Query::default();
+    for (name, value) in pairs {
+        query.push(*name, *value);
+    }
+    query
+}
+
+fn is_condition(error: &Error) -> bool {
+    match error {
+        Error::Store(error) => matches!(
+            error.status(),
+            Some(StatusCode::PRECONDITION_FAILED | StatusCode::CONFLICT)
+        ),
+        Error::PreconditionFailed(_) => true,
+        _ => false,
+    }
+}
+
+fn is_absent(error: &StoreError) -> bool {
+    error.status() == Some(StatusCode::NOT_FOUND) && error.code() != "NoSuchBucket"
+}

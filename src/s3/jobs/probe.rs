@@ -1,0 +1,106 @@
+//! Which conditions a store keeps on a write: asked with a small object of the gateway's own, before a job relies on them.
+
+use http::{Method, StatusCode};
+
+use super::super::Error;
+use super::super::call::Service;
+use super::super::object::{hex, quoted, store_etag};
+use crate::pump;
+use crate::store::{Request, Store, StoreError};
+
+/// An ETag that no object has.
+const OTHER: &str = "00000000000000000000000000000000";
+
+/// What a store keeps to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Conditions {
+    /// `If-Match` on PutObject: it refuses another ETag, and takes the right one.
+    pub put: bool,
+}
+
+/// Asks the store of a bucket. Writes one temporary object under the reserved prefix and removes it.
+///
+/// # Errors
+/// The store's, where nothing can be written there at all.
+pub async fn conditions(service: &Service, bucket: &str) -> Result<Conditions, Error> {
+    let bucket = (service.settings)(bucket)
+        .multipart_bucket
+        .clone()
+        .unwrap_or_else(|| bucket.to_owned());
+    let name = hex(service.fresh()?.object_id.as_bytes());
+    let place = Place {
+        store: &service.own,
+        bucket: &bucket,
+        key: format!("{}probe/{name}", service.reserved_prefix),
+    };
+    let found = place.ask().await;
+    let request = Request::object(Method::DELETE, &bucket, &place.key);
+    if let Err(error) = service.own.send("DeleteTemporary", request).await {
+        tracing::warn!(%error, bucket, key = place.key, "a temporary object is left behind");
+    }
+    Ok(found?)
+}
+
+struct Place<'a> {
+    store: &'a Store,
+    bucket: &'a str,
+    key: String,
+}
+
+impl Place<'_> {
+    async fn ask(&self) -> Result<Conditions, StoreError> {
+        let etag = self.put(b"one", None).await?;
+        Ok(Conditions {
+            put: self.refuses(self.put(b"two", Some(OTHER)).await)?
+                && self.takes(self.put(b"three", Some(&etag)).await)?,
+        })
+    }
+
+    async fn put(&self, body: &'static [u8], matching: Option<&str>) -> Result<String, StoreError> {
+        let mut request = Request::object(Method::PUT, self.bucket, &self.key)
+            .body(pump::full(bytes::Bytes::from_static(body)));
+        if let Some(etag) = matching {
+            request = request.header("if-match", &quoted(etag));
+        }
+        let answer = self.store.send("PutTemporary", request).await?;
+        let etag = store_etag(answer.headers());
+        let _ = self.store.document(answer).await;
+        Ok(etag)
+    }
+
+    /// A write under a condition that does not hold.
+    fn refuses(&self, answer: Result<String, StoreError>) -> Result<bool, StoreError> {
+        match answer {
+            Ok(_) => Ok(false),
+            Err(error) if is_condition(&error) => Ok(true),
+            // A store that does not know the header at all says so in many ways.
+            Err(StoreError::Status { status, .. })
+                if status.as_u16() == 501 || status.is_client_error() =>
+            {
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A write under a condition that holds.
+    fn takes(&self, answer: Result<String, StoreError>) -> Result<bool, StoreError> {
+        match answer {
+            Ok(_) => Ok(true),
+            Err(error) if is_condition(&error) => Ok(false),
+            Err(StoreError::Status { status, .. })
+                if status.as_u16() == 501 || status.is_client_error() =>
+            {
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn is_condition(error: &StoreError) -> bool {
+    matches!(
+        error.status(),
+        Some(StatusCode::PRECONDITION_FAILED | StatusCode::CONFLICT)
+    )
+}
