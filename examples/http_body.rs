@@ -267,7 +267,8 @@ async fn answer(
         .unwrap_or_else(|poisoned| poisoned.into_inner());
     let range = request.headers().get(RANGE).and_then(|v| v.to_str().ok());
     let range = range.and_then(RangeSpec::parse);
-    match range.and_then(|spec| spec.resolve(object.len() as u64).ok()) {
+    let range = range.and_then(|spec| spec.resolve(object.len() as u64).ok());
+    match range.flatten() {
         Some(range) => {
             let bytes = &object[range.first() as usize..=range.last() as usize];
             Ok(Response::new(Full::from(bytes.to_vec())))

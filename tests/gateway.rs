@@ -168,7 +168,8 @@ async fn every_form_of_range_is_a_slice() {
         ("key", "bytes=140000-140009", n),
         ("key", "bytes=-0", n),
         ("empty", "bytes=0-0", 0),
-        ("empty", "bytes=-5", 0),
+        ("empty", "bytes=0-", 0),
+        ("empty", "bytes=-0", 0),
     ] {
         let answer = world
             .send(Ask::get("bucket", key).header("range", range))
@@ -179,6 +180,15 @@ async fn every_form_of_range_is_a_slice() {
             format!("bytes */{total}"),
             "{range}"
         );
+    }
+    // The last bytes of nothing are all that there is.
+    for method in [Method::GET, Method::HEAD] {
+        let ask = Ask::object(method, "bucket", "empty").header("range", "bytes=-5");
+        let answer = world.send(ask).await;
+        assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+        assert_eq!(answer.header("content-length"), "0");
+        assert_eq!(answer.header("content-range"), "");
+        assert_eq!(answer.etag(), md5_hex(b""));
     }
 }
 

@@ -46,7 +46,7 @@ fuzz_target!(|input: Input<'_>| {
         .into_iter()
         .flatten()
     {
-        if let Ok(range) = spec.resolve(input.total) {
+        if let Ok(Some(range)) = spec.resolve(input.total) {
             assert!(range.first() <= range.last() && range.last() < input.total);
         }
     }

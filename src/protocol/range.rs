@@ -86,11 +86,19 @@ impl RangeSpec {
 
     /// Holds the range against an object of `total` bytes; an end behind the object is clamped.
     ///
+    /// `None` for the last bytes of an empty object: they are all that it has (RFC 9110, 14.1.2), which no
+    /// `Content-Range` can say, so it is sent whole.
+    ///
     /// # Errors
     ///
-    /// [`Unsatisfiable`] if no byte of the object is in the range, so always for an empty object.
-    pub fn resolve(self, total: u64) -> Result<ByteRange, Unsatisfiable> {
-        let end = total.checked_sub(1).ok_or(Unsatisfiable { total })?;
+    /// [`Unsatisfiable`] if no byte of the object is in the range.
+    pub fn resolve(self, total: u64) -> Result<Option<ByteRange>, Unsatisfiable> {
+        let Some(end) = total.checked_sub(1) else {
+            return match self {
+                Self::Suffix { length: 1.. } => Ok(None),
+                _ => Err(Unsatisfiable { total }),
+            };
+        };
         let (first, last) = match self {
             Self::Bounded { first, last } => (first, last.min(end)),
             Self::From { first } => (first, end),
@@ -100,7 +108,7 @@ impl RangeSpec {
         if first > end {
             return Err(Unsatisfiable { total });
         }
-        Ok(ByteRange { first, last, total })
+        Ok(Some(ByteRange { first, last, total }))
     }
 }
 
@@ -164,12 +172,11 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// `None` where everything is sent.
     fn resolved(header: &str, total: u64) -> Option<Result<(u64, u64), u64>> {
-        RangeSpec::parse(header).map(|spec| {
-            spec.resolve(total)
-                .map(|range| (range.first(), range.last()))
-                .map_err(|error| error.total)
-        })
+        let resolved = RangeSpec::parse(header)?.resolve(total).transpose()?;
+        let range = resolved.map(|range| (range.first(), range.last()));
+        Some(range.map_err(|error| error.total))
     }
 
     #[test]
@@ -184,8 +191,12 @@ mod tests {
             ("bytes=-5", 100, Some(Ok((95, 99)))),
             ("bytes=-500", 100, Some(Ok((0, 99)))),
             ("bytes=-0", 100, Some(Err(100))),
-            ("bytes=-1", 0, Some(Err(0))),
+            ("bytes=-1", 0, None),
+            ("bytes=-500", 0, None),
+            ("bytes=-0", 0, Some(Err(0))),
             ("bytes=0-", 0, Some(Err(0))),
+            ("bytes=0-0", 0, Some(Err(0))),
+            ("bytes=00-01", 0, Some(Err(0))),
             (
                 "bytes=0-99999999999999999999999",
                 u64::MAX,
@@ -212,10 +223,8 @@ mod tests {
 
     #[test]
     fn header_values() {
-        let range = RangeSpec::parse("bytes=1-")
-            .map(|spec| spec.resolve(10))
-            .unwrap();
-        let range = range.unwrap();
+        let range = RangeSpec::parse("bytes=1-").unwrap().resolve(10);
+        let range = range.unwrap().unwrap();
         assert_eq!(range.content_range(), "bytes 1-9/10");
         assert_eq!(range.length(), 9);
         assert_eq!(Unsatisfiable { total: 7 }.content_range(), "bytes */7");
@@ -226,7 +235,7 @@ mod tests {
     proptest! {
         #[test]
         fn resolved_ranges_lie_inside(header in "bytes=[0-9]{0,21}-[0-9]{0,21}", total: u64) {
-            if let Some(Ok(range)) = RangeSpec::parse(&header).map(|spec| spec.resolve(total)) {
+            if let Some(Ok(Some(range))) = RangeSpec::parse(&header).map(|spec| spec.resolve(total)) {
                 prop_assert!(range.first() <= range.last() && range.last() < range.total());
                 prop_assert!(range.length() >= 1 && range.length() <= total);
             }

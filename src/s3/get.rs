@@ -203,6 +203,9 @@ async fn partial(
     let range = spec
         .resolve(found.len)
         .map_err(|e| Error::InvalidRange(e.total))?;
+    let Some(range) = range else {
+        return whole(service, call, target).await;
+    };
     let mut headers = found.response_headers();
     overrides(call, &mut headers);
     set(&mut headers, CONTENT_RANGE, &range.content_range());

@@ -34,10 +34,13 @@ pub async fn head(service: &Service, call: Call) -> Result<Response, Error> {
     let mut headers = whole_headers(&call, &found);
     let mut status = StatusCode::OK;
     let mut length = found.len;
-    if let Some(range) = call.header("range").and_then(RangeSpec::parse) {
-        let range = range
-            .resolve(found.len)
-            .map_err(|e| Error::InvalidRange(e.total))?;
+    let range = call
+        .header("range")
+        .and_then(RangeSpec::parse)
+        .map(|range| range.resolve(found.len))
+        .transpose()
+        .map_err(|e| Error::InvalidRange(e.total))?;
+    if let Some(range) = range.flatten() {
         super::call::set(
             &mut headers,
             http::header::CONTENT_RANGE,

@@ -288,5 +288,6 @@ pub fn byte_range(plaintext: &Range<u64>, total: u64) -> Option<ByteRange> {
     RangeSpec::Bounded { first, last }
         .resolve(total)
         .ok()
+        .flatten()
         .filter(|_| first <= last)
 }
