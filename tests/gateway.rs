@@ -1177,9 +1177,7 @@ async fn what_is_not_built_is_refused_and_reaches_no_store() {
             .body(b"plaintext body")
     };
     for ask in [
-        object(Method::PUT, "partNumber=1"),
         object(Method::POST, "select=&select-type=2"),
-        object(Method::POST, ""),
         object(Method::PUT, "novelty="),
         object(Method::PUT, "append=&position=0"),
         object(Method::PUT, "").header("x-amz-write-offset-bytes", "0"),

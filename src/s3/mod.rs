@@ -35,5 +35,5 @@ pub use facts::{Facts, FactsError};
 pub use multipart::xml as multipart_xml;
 pub use multipart::{Uploads, gc};
 pub use post::{Form, Success, Upload, is_upload};
-pub use route::{Endpoint, Kind, RouteError, needs, route};
+pub use route::{Endpoint, Kind, Resource, RouteError, needs, route};
 pub use xml::escape_into;

@@ -104,8 +104,28 @@ pub enum RouteError {
     NotImplemented(&'static str),
     /// A POST on a bucket that brings no form.
     NotAForm,
-    /// The resource has no such method.
-    MethodNotAllowed,
+    /// That kind of resource has no such method.
+    MethodNotAllowed(Resource),
+    /// A request that cannot be, as a whole.
+    InvalidRequest(&'static str),
+    /// A header or parameter that this request cannot have.
+    InvalidArgument {
+        /// Header or parameter.
+        name: &'static str,
+        /// What is wrong with it, for the client.
+        problem: &'static str,
+    },
+}
+
+/// Kinds of resources, as errors tell them apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Resource {
+    Service,
+    Bucket,
+    Object,
+    /// An upload in parts.
+    Upload,
 }
 
 /// Bucket sub-resources that hold settings, never object data.
@@ -174,11 +194,17 @@ pub fn route(
 ) -> Result<Endpoint, RouteError> {
     let (bucket, key) = (target.bucket(), target.key());
     let has = |name: &str| query.contains(name);
+    let may_copy = *method == Method::PUT || *method == Method::POST && !has("uploadId");
+    if !may_copy && bucket.is_some() && headers.contains_key("x-amz-copy-source") {
+        return Err(RouteError::InvalidArgument {
+            name: "x-amz-copy-source",
+            problem: "only requests that copy can have a source",
+        });
+    }
     let kind = match (bucket, key) {
         (None, _) => match *method {
             Method::GET => Kind::ListBuckets,
-            Method::POST => return Err(RouteError::NotImplemented("service-level POST")),
-            _ => return Err(RouteError::MethodNotAllowed),
+            _ => return Err(RouteError::MethodNotAllowed(Resource::Service)),
         },
         (Some(_), None) => bucket_route(method, query, &has)?,
         (Some(_), Some(_)) => object_route(method, query, &has, headers)?,
@@ -207,7 +233,7 @@ fn bucket_route(
     if has("uploads") {
         return match *method {
             Method::GET => Ok(Kind::ListMultipartUploads),
-            _ => Err(RouteError::MethodNotAllowed),
+            _ => Err(RouteError::MethodNotAllowed(Resource::Bucket)),
         };
     }
     if has("session") {
@@ -222,7 +248,7 @@ fn bucket_route(
     if let Some(setting) = BUCKET_SETTINGS.iter().find(|s| has(s)) {
         return match *method {
             Method::GET | Method::PUT | Method::DELETE => Ok(Kind::BucketSetting(setting)),
-            _ => Err(RouteError::MethodNotAllowed),
+            _ => Err(RouteError::MethodNotAllowed(Resource::Bucket)),
         };
     }
     let unknown = query.iter().any(|(name, _)| !is_parameter(name));
@@ -234,7 +260,7 @@ fn bucket_route(
         Method::HEAD => Ok(Kind::HeadBucket),
         Method::PUT => Ok(Kind::CreateBucket),
         Method::DELETE => Ok(Kind::DeleteBucket),
-        _ => Err(RouteError::MethodNotAllowed),
+        _ => Err(RouteError::MethodNotAllowed(Resource::Bucket)),
     }
 }
 
@@ -247,22 +273,36 @@ fn object_route(
     if has("uploads") {
         return match *method {
             Method::POST => Ok(Kind::CreateMultipartUpload),
-            _ => Err(RouteError::MethodNotAllowed),
+            Method::GET => Err(RouteError::InvalidRequest(
+                "Uploads are listed for a bucket, not for a key",
+            )),
+            _ => Err(RouteError::MethodNotAllowed(Resource::Object)),
         };
     }
     if has("uploadId") {
         return match *method {
+            Method::PUT if !has("partNumber") => {
+                Err(RouteError::MethodNotAllowed(Resource::Upload))
+            }
             Method::PUT if headers.contains_key("x-amz-copy-source") => Ok(Kind::UploadPartCopy),
             Method::PUT => Ok(Kind::UploadPart),
             Method::GET => Ok(Kind::ListParts),
             Method::POST => Ok(Kind::CompleteMultipartUpload),
             Method::DELETE => Ok(Kind::AbortMultipartUpload),
-            _ => Err(RouteError::MethodNotAllowed),
+            _ => Err(RouteError::MethodNotAllowed(Resource::Upload)),
         };
     }
     // Without an upload it chooses a part to read; in a write it could mean anything to a store.
     if has("partNumber") && !matches!(*method, Method::GET | Method::HEAD) {
-        return Err(RouteError::NotImplemented("partNumber"));
+        return Err(RouteError::InvalidArgument {
+            name: "partNumber",
+            problem: "a part is written with an uploadId only",
+        });
+    }
+    if has("versions") && *method == Method::GET {
+        return Err(RouteError::InvalidRequest(
+            "Versions are listed for a bucket, not for a key",
+        ));
     }
     for (name, feature) in [
         ("select", "SelectObjectContent"),
@@ -279,17 +319,17 @@ fn object_route(
         return if *method == Method::GET {
             Ok(Kind::GetObjectAttributes)
         } else {
-            Err(RouteError::MethodNotAllowed)
+            Err(RouteError::MethodNotAllowed(Resource::Object))
         };
     }
     if let Some(setting) = OBJECT_SETTINGS.iter().find(|s| has(s)) {
         return match (*setting, method) {
             ("restore", &Method::POST) => Ok(Kind::ObjectSetting(setting)),
-            ("restore", _) => Err(RouteError::MethodNotAllowed),
+            ("restore", _) => Err(RouteError::MethodNotAllowed(Resource::Object)),
             (_, &Method::GET | &Method::PUT) | ("tagging", &Method::DELETE) => {
                 Ok(Kind::ObjectSetting(setting))
             }
-            _ => Err(RouteError::MethodNotAllowed),
+            _ => Err(RouteError::MethodNotAllowed(Resource::Object)),
         };
     }
     // A store may give meaning to a word that S3 ignores, so an unknown one never goes on with a body
@@ -307,8 +347,7 @@ fn object_route(
         }
         Method::PUT => Ok(Kind::PutObject),
         Method::DELETE => Ok(Kind::DeleteObject),
-        Method::POST => Err(RouteError::NotImplemented("POST on an object")),
-        _ => Err(RouteError::MethodNotAllowed),
+        _ => Err(RouteError::MethodNotAllowed(Resource::Object)),
     }
 }
 
@@ -396,7 +435,7 @@ mod tests {
 
     #[test]
     fn a_body_for_an_unknown_object_resource_never_goes_on() {
-        for name in ["whatever", "append", "partNumber", "Acl", "TAGGING"] {
+        for name in ["whatever", "append", "Acl", "TAGGING"] {
             for method in [Method::PUT, Method::POST] {
                 assert!(
                     matches!(
@@ -407,6 +446,10 @@ mod tests {
                 );
             }
         }
+        assert_eq!(
+            kind(Method::POST, Some("k"), &[]),
+            Err(RouteError::MethodNotAllowed(Resource::Object))
+        );
     }
 
     #[test]
@@ -435,7 +478,10 @@ mod tests {
         for method in [Method::PUT, Method::DELETE] {
             assert!(matches!(
                 kind(method, Some("k"), &query),
-                Err(RouteError::NotImplemented(_))
+                Err(RouteError::InvalidArgument {
+                    name: "partNumber",
+                    ..
+                })
             ));
         }
     }
@@ -472,12 +518,57 @@ mod tests {
                 Some(Kind::ListMultipartUploads),
             ),
             (Method::HEAD, Some("k"), &id, None),
-            (Method::GET, Some("k"), &[("uploads", "")], None),
+            (Method::PUT, Some("k"), &id, None),
             (Method::PUT, None, &[("uploads", "")], None),
         ] {
-            let expected = expected.ok_or(RouteError::MethodNotAllowed);
+            let resource = key.map_or(Resource::Bucket, |_| Resource::Upload);
+            let expected = expected.ok_or(RouteError::MethodNotAllowed(resource));
             assert_eq!(kind(method, key, query), expected, "{query:?}");
         }
+    }
+
+    #[test]
+    fn what_buckets_list_is_not_listed_for_a_key() {
+        for name in ["uploads", "versions"] {
+            assert!(matches!(
+                kind(Method::GET, Some("k"), &[(name, "")]),
+                Err(RouteError::InvalidRequest(_))
+            ));
+        }
+    }
+
+    #[test]
+    fn only_copies_have_a_source() {
+        let mut headers = HeaderMap::new();
+        headers.insert("x-amz-copy-source", http::HeaderValue::from_static("b/k"));
+        let bucket = Target::Bucket { bucket: "b".into() };
+        let object = Target::Object {
+            bucket: "b".into(),
+            key: "k".into(),
+        };
+        let mut upload = Query::default();
+        upload.push("uploadId", "u");
+        for (method, query) in [
+            (Method::GET, Query::default()),
+            (Method::HEAD, Query::default()),
+            (Method::DELETE, Query::default()),
+            (Method::POST, upload),
+        ] {
+            for target in [&bucket, &object] {
+                assert!(
+                    matches!(
+                        route(&method, target, &query, &headers),
+                        Err(RouteError::InvalidArgument {
+                            name: "x-amz-copy-source",
+                            ..
+                        })
+                    ),
+                    "{method}"
+                );
+            }
+        }
+        let copy = route(&Method::PUT, &object, &Query::default(), &headers);
+        assert_eq!(copy.map(|endpoint| endpoint.kind), Ok(Kind::CopyObject));
     }
 
     #[test]

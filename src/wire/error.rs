@@ -14,7 +14,7 @@ use crate::protocol::post_form::FormError;
 use crate::protocol::post_policy::PolicyError;
 use crate::protocol::uri::UriError;
 use crate::pump::{self, BodyError, VerifyError};
-use crate::s3::{self, Response, RouteError};
+use crate::s3::{self, Resource, Response, RouteError};
 use crate::store::StoreError;
 
 /// Code of an answer for an object that failed verification. Not a 5xx: asking again does not help,
@@ -96,12 +96,44 @@ impl Told {
                 told.extra.push(("Condition", condition.into()));
                 told
             }
-            RouteError::MethodNotAllowed => Self::new(
-                "MethodNotAllowed",
-                StatusCode::METHOD_NOT_ALLOWED,
-                "The specified method is not allowed against this resource.",
-            ),
+            RouteError::MethodNotAllowed(resource) => {
+                let mut told = Self::method_not_allowed();
+                let resource = match resource {
+                    Resource::Service => "SERVICE",
+                    Resource::Bucket => "BUCKET",
+                    Resource::Object => "OBJECT",
+                    Resource::Upload => "UPLOAD",
+                };
+                told.extra.push(("ResourceType", resource.into()));
+                told
+            }
+            RouteError::InvalidRequest(message) => Self::bad("InvalidRequest", message),
+            RouteError::InvalidArgument { name, problem } => Self::argument(name, problem),
         }
+    }
+
+    fn method_not_allowed() -> Self {
+        Self::new(
+            "MethodNotAllowed",
+            StatusCode::METHOD_NOT_ALLOWED,
+            "The specified method is not allowed against this resource.",
+        )
+    }
+
+    fn argument(name: &str, problem: &str) -> Self {
+        let mut told = Self::bad("InvalidArgument", format!("{name}: {problem}."));
+        told.extra.push(("ArgumentName", name.into()));
+        told
+    }
+
+    /// A request whose headers and query are longer than `most` bytes.
+    pub fn head_too_large(most: usize) -> Self {
+        let mut told = Self::bad(
+            "RequestHeaderSectionTooLarge",
+            "Your request header section exceeds the maximum allowed size.",
+        );
+        told.extra.push(("MaxSizeAllowed", most.to_string()));
+        told
     }
 
     fn not_implemented(feature: &str) -> Self {
@@ -342,7 +374,7 @@ impl Told {
                 ),
                 404 => Self::new("NoSuchKey", *status, "The specified key does not exist."),
                 403 => Self::denied(),
-                405 => Self::route(RouteError::MethodNotAllowed),
+                405 => Self::method_not_allowed(),
                 409 => Self::new(
                     "OperationAborted",
                     *status,
@@ -477,14 +509,10 @@ impl From<s3::Error> for Told {
                 "MalformedXML",
                 "The XML you provided was not well-formed or did not validate against our published schema",
             ),
-            s3::Error::InvalidArgument { name, problem } => {
-                let mut told = Self::bad("InvalidArgument", format!("{name}: {problem}."));
-                told.extra.push(("ArgumentName", name.into()));
-                told
-            }
+            s3::Error::InvalidArgument { name, problem } => Self::argument(name, problem),
             s3::Error::InvalidRequest(message) => Self::bad("InvalidRequest", message),
             s3::Error::NotImplemented(feature) => Self::not_implemented(feature),
-            s3::Error::MethodNotAllowed => Self::route(RouteError::MethodNotAllowed),
+            s3::Error::MethodNotAllowed => Self::method_not_allowed(),
             s3::Error::Denied(_) => Self::denied(),
             s3::Error::Uri(error) => Self::uri(error),
             s3::Error::Checksum(error) => Self::checksum(&error),
@@ -642,6 +670,9 @@ pub fn answer(told: &Told, method: &Method, resource: &str, request_id: &str) ->
     };
     element("Code", &told.code);
     element("Message", &told.message);
+    if told.status == StatusCode::METHOD_NOT_ALLOWED {
+        element("Method", method.as_str());
+    }
     for (name, value) in &told.extra {
         element(name, value);
     }
