@@ -32,7 +32,8 @@ struct Input {
 
 fn decode(input: &Input, step: usize) -> (Vec<u8>, Option<HeaderMap>) {
     let length = u64::from(input.decoded_length);
-    let mut decoder = Decoder::new(input.signed.then_some(Stub), input.trailer, length);
+    let mut decoder =
+        Decoder::new(input.signed.then_some(Stub), input.trailer, length).of_any_chunks();
     let mut data = Vec::new();
     for piece in input.body.chunks(step) {
         let mut piece = Bytes::copy_from_slice(piece);

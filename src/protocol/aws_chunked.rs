@@ -25,6 +25,9 @@ use super::uri::hex_digit;
 /// Longest chunk header line or trailer line, in bytes.
 pub const MAX_LINE: usize = 4 * 1024;
 
+/// Shortest chunk that another one may follow, in bytes of data.
+pub const MIN_CHUNK: u64 = 8 * 1024;
+
 /// Longest trailer, in bytes with all line ends.
 pub const MAX_TRAILER: usize = 16 * 1024;
 
@@ -37,13 +40,21 @@ const TRAILER_SIGNATURE: &str = "x-amz-trailer-signature";
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ChunkedError {
-    /// A chunk header or the end of a chunk is malformed (S3: `InvalidRequest`).
+    /// A chunk header or the end of a chunk is malformed (S3: `IncompleteBody`).
     #[error("the chunked body is malformed: {0}")]
     Malformed(&'static str),
     /// A trailer line is malformed, too long, or unexpected (S3: `MalformedTrailerError`).
     #[error("the trailer is malformed: {0}")]
     MalformedTrailer(&'static str),
-    /// There are bytes behind the end of the body (S3: `InvalidRequest`).
+    /// A chunk that others follow is shorter than [`MIN_CHUNK`] (S3: `InvalidChunkSizeError`).
+    #[error("a chunk of {size} bytes is not the last")]
+    ShortChunk {
+        /// Number of the chunk behind it, from 1.
+        next: u64,
+        /// Its bytes.
+        size: u64,
+    },
+    /// There are bytes behind the end of the body (S3: `IncompleteBody`).
     #[error("there is data behind the last chunk")]
     TrailingData,
     /// The body ended early (S3: `IncompleteBody`).
@@ -137,6 +148,11 @@ pub struct Decoder<V> {
     trailer_expected: bool,
     /// Bytes of data still to come, by `x-amz-decoded-content-length`.
     data_left: u64,
+    /// [`MIN_CHUNK`].
+    min_chunk: u64,
+    /// Chunks with data so far, and the bytes of the newest.
+    chunks: u64,
+    chunk_size: u64,
     /// The signature announced in the header of the current chunk.
     signature: [u8; 32],
     /// The unfinished line, without its LF; at most `MAX_LINE`.
@@ -162,6 +178,9 @@ impl<V: ChunkAuth> Decoder<V> {
             auth: signed,
             trailer_expected: trailer,
             data_left: decoded_length,
+            min_chunk: MIN_CHUNK,
+            chunks: 0,
+            chunk_size: 0,
             signature: [0; 32],
             line: Vec::new(),
             trailers: HeaderMap::new(),
@@ -169,6 +188,16 @@ impl<V: ChunkAuth> Decoder<V> {
             blank_lines: 0,
             closed: false,
             trailer_signed: false,
+        }
+    }
+
+    /// The same decoder for chunks of any size: short bodies have many of them. Public for tests and fuzz targets alone.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn of_any_chunks(self) -> Self {
+        Self {
+            min_chunk: 0,
+            ..self
         }
     }
 
@@ -311,6 +340,14 @@ impl<V: ChunkAuth> Decoder<V> {
             .checked_sub(size)
             .ok_or(ChunkedError::LengthMismatch)?;
         if size > 0 {
+            if self.chunks > 0 && self.chunk_size < self.min_chunk {
+                return Err(ChunkedError::ShortChunk {
+                    next: self.chunks.saturating_add(1),
+                    size: self.chunk_size,
+                });
+            }
+            self.chunks = self.chunks.saturating_add(1);
+            self.chunk_size = size;
             self.state = State::Data { left: size };
             return Ok(());
         }
@@ -436,6 +473,11 @@ mod tests {
 
     type Decoded = Result<(String, Vec<(String, String)>), ChunkedError>;
 
+    /// A decoder that takes chunks of any length.
+    fn decoder(signed: bool, trailer: bool, length: u64) -> Decoder<Lengths> {
+        Decoder::new(signed.then(Lengths::default), trailer, length).of_any_chunks()
+    }
+
     fn run(mut decoder: Decoder<Lengths>, body: &[u8], piece: usize) -> Decoded {
         let mut data = Vec::new();
         for piece in body.chunks(piece) {
@@ -454,7 +496,7 @@ mod tests {
 
     /// Decodes whole and byte by byte, which must be the same.
     fn decode(signed: bool, trailer: bool, length: u64, body: &str) -> Decoded {
-        let decoder = || Decoder::new(signed.then(Lengths::default), trailer, length);
+        let decoder = || decoder(signed, trailer, length);
         let whole = run(decoder(), body.as_bytes(), usize::MAX);
         assert_eq!(run(decoder(), body.as_bytes(), 1), whole, "{body:?}");
         whole
@@ -595,6 +637,34 @@ mod tests {
     }
 
     #[test]
+    fn only_the_last_chunk_is_short() {
+        let body = |sizes: &[usize]| {
+            let mut body = String::new();
+            for size in sizes {
+                body.push_str(&format!("{size:x}\r\n{}\r\n", "x".repeat(*size)));
+            }
+            body + "0\r\n\r\n"
+        };
+        for (sizes, refused) in [
+            (&[][..], None),
+            (&[1], None),
+            (&[8192, 1], None),
+            (&[8192, 9000, 8191], None),
+            (&[8191, 8192], Some((2, 8191))),
+            (&[8192, 1, 1], Some((3, 1))),
+        ] {
+            let length = sizes.iter().sum::<usize>();
+            let decoder = Decoder::<Lengths>::new(None, false, length as u64);
+            let want = match refused {
+                None => data(&"x".repeat(length)),
+                Some((next, size)) => Err(ChunkedError::ShortChunk { next, size }),
+            };
+            let body = body(sizes);
+            assert_eq!(run(decoder, body.as_bytes(), 1000), want, "{sizes:?}");
+        }
+    }
+
+    #[test]
     fn a_header_line_is_bounded() {
         let mut decoder = Decoder::<Lengths>::new(None, false, 1);
         let mut refused = None;
@@ -665,7 +735,7 @@ mod tests {
             trailer: bool,
             length in 0u64..80,
         ) {
-            let decoder = || Decoder::new(signed.then(Lengths::default), trailer, length);
+            let decoder = || decoder(signed, trailer, length);
             let whole = run(decoder(), body.as_bytes(), usize::MAX);
             prop_assert_eq!(run(decoder(), body.as_bytes(), piece), whole.clone());
             if let Ok((data, _)) = whole {

@@ -245,8 +245,18 @@ impl Told {
                 StatusCode::LENGTH_REQUIRED,
                 "You must provide the x-amz-decoded-content-length HTTP header.",
             ),
-            ChunkedError::Truncated | ChunkedError::LengthMismatch | ChunkedError::TrailingData => {
-                Self::incomplete()
+            ChunkedError::Truncated
+            | ChunkedError::LengthMismatch
+            | ChunkedError::TrailingData
+            | ChunkedError::Malformed(_) => Self::incomplete(),
+            ChunkedError::ShortChunk { next, size } => {
+                let mut told = Self::bad(
+                    "InvalidChunkSizeError",
+                    "Only the last chunk is allowed to have a size less than 8192 bytes",
+                );
+                told.extra.push(("Chunk", next.to_string()));
+                told.extra.push(("BadChunkSize", size.to_string()));
+                told
             }
             ChunkedError::MalformedTrailer(_) => Self::bad(
                 "MalformedTrailerError",
