@@ -10,6 +10,7 @@ use std::sync::atomic::AtomicUsize;
 use common::{Answer, Ask, BOB, Connection, STORE, Spy, World, content, md5_hex, query_of};
 use http::{Method, StatusCode};
 use md5::{Digest, Md5};
+use sealgate::protocol::checksum::{Algorithm, Checksum};
 use sealgate::s3::gc::{self, Options, Verdict};
 use sealgate::store::Request;
 
@@ -69,6 +70,22 @@ impl<'w> Upload<'w> {
             .iter()
             .map(|(number, etag)| {
                 format!("<Part><PartNumber>{number}</PartNumber><ETag>\"{etag}\"</ETag></Part>")
+            })
+            .collect();
+        self.document(&format!(
+            "<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>"
+        ))
+    }
+
+    /// A completion that names the checksum of each part, in the order of [`Self::etags`].
+    fn completion_with(&self, checksums: &[Checksum]) -> Ask {
+        let parts = self.etags.iter().zip(checksums);
+        let parts: String = parts
+            .map(|((number, etag), checksum)| {
+                let (name, value) = (checksum.algorithm().element(), checksum.to_base64());
+                format!(
+                    "<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag><{name}>{value}</{name}></Part>"
+                )
             })
             .collect();
         self.document(&format!(
@@ -315,7 +332,18 @@ async fn each_refusal_is_that_of_s3() {
         .refused(upload.completion(&[(4, two.1.clone())]), 400, "InvalidPart")
         .await;
     upload
-        .refused(upload.completion(&[(0, two.1.clone())]), 400, "InvalidPart")
+        .refused(
+            upload.completion(&[(10_001, two.1.clone())]),
+            400,
+            "InvalidPart",
+        )
+        .await;
+    upload
+        .refused(
+            upload.completion(&[(0, two.1.clone())]),
+            400,
+            "InvalidArgument",
+        )
         .await;
     for text in [
         "",
@@ -332,10 +360,22 @@ async fn each_refusal_is_that_of_s3() {
             .refused(upload.part(number, b"x"), 400, "InvalidArgument")
             .await;
     }
-    let size = upload
-        .completion(std::slice::from_ref(&two))
-        .header("x-amz-mp-object-size", "7");
-    upload.refused(size, 400, "InvalidRequest").await;
+    let header = |name: &str, value: &str| {
+        upload
+            .completion(std::slice::from_ref(&two))
+            .header(name, value)
+    };
+    for size in ["7", "-1", "many", ""] {
+        let size = header("x-amz-mp-object-size", size);
+        upload.refused(size, 400, "InvalidRequest").await;
+    }
+    for checksum in ["no", "AAAAAA==-x", "AAAAAA==-1-1", "AAAAAA==--1"] {
+        let checksum = header("x-amz-checksum-crc32", checksum);
+        upload.refused(checksum, 400, "InvalidRequest").await;
+    }
+    let several =
+        header("x-amz-checksum-crc32", "AAAAAA==").header("x-amz-checksum-crc32c", "AAAAAA==");
+    upload.refused(several, 400, "InvalidRequest").await;
     // Upload ids are not interchangeable.
     let stranger = Upload {
         world: &world,
@@ -429,6 +469,29 @@ async fn an_aborted_upload_leaves_nothing_and_takes_nothing() {
         );
     }
     assert!(keys(&world, BUCKET).await.is_empty());
+}
+
+#[tokio::test]
+async fn the_time_that_an_abort_is_conditional_on_is_for_the_store_to_compare() {
+    let world = World::with_bucket().await;
+    let mut upload = Upload::create(&world, "k").await;
+    upload.put(1, &body(1, 100)).await;
+    let condition = "x-amz-if-match-initiated-time";
+    let time = "Thu, 01 Jan 2015 00:00:00 GMT";
+    world.spy.lie(|seen, mut reply| {
+        if seen.method == "DELETE" {
+            reply.status = StatusCode::PRECONDITION_FAILED;
+            reply.body = b"<Error><Code>PreconditionFailed</Code></Error>".to_vec();
+            reply.fix_length();
+        }
+        reply.encode()
+    });
+    world.spy.take();
+    let abort = upload.ask(Method::DELETE).header(condition, time);
+    upload.refused(abort, 412, "PreconditionFailed").await;
+    let asked = world.spy.take();
+    // What is kept beside the upload stays.
+    assert_eq!((asked.len(), asked[0].header(condition)), (1, time));
 }
 
 #[tokio::test]
@@ -686,7 +749,6 @@ async fn listed_etags_complete_an_upload_too() {
 
 #[tokio::test]
 async fn checksums_of_parts_make_that_of_the_object() {
-    use sealgate::protocol::checksum::{Algorithm, Checksum};
     let world = World::with_bucket().await;
     let (one, two) = (body(1, MIN), body(2, 1000));
     let whole = [&one[..], &two].concat();
@@ -702,8 +764,15 @@ async fn checksums_of_parts_make_that_of_the_object() {
             .header("x-amz-checksum-type", kind);
         let mut upload = Upload::with(&world, ask, &key).await;
         let of = |bytes: &[u8]| Checksum::of(algorithm, bytes);
-        // Computed where the client sends none.
-        let first = upload.put(1, &one).await;
+        // Computed where the client sends none, which it may where they are not told of the object.
+        let composite = kind == "COMPOSITE";
+        let mut ask = upload.part("1", &one);
+        if composite {
+            upload.refused(ask.clone(), 400, "InvalidRequest").await;
+            ask = ask.header(algorithm.header(), &of(&one).to_base64());
+        }
+        let first = world.send(ask).await;
+        upload.note(1, &first);
         assert_eq!(first.header(algorithm.header()), of(&one).to_base64());
         let ask = upload
             .part("2", &two)
@@ -717,19 +786,41 @@ async fn checksums_of_parts_make_that_of_the_object() {
         );
         upload.refused(mismatch, 400, "InvalidRequest").await;
 
-        let expected = if kind == "COMPOSITE" {
+        let expected = if composite {
             let parts = [of(&one).as_bytes(), of(&two).as_bytes()].concat();
             format!("{}-2", of(&parts).to_base64())
         } else {
             of(&whole).to_base64()
         };
-        let wrong = upload
-            .completion(&upload.etags)
-            .header(algorithm.header(), &of(b"other").to_base64());
-        upload.refused(wrong, 400, "BadDigest").await;
-        let right = upload
-            .completion(&upload.etags)
-            .header(algorithm.header(), &expected);
+        let completion = match composite {
+            true => upload.completion_with(&[of(&one), of(&two)]),
+            false => upload.completion(&upload.etags),
+        };
+        let named = |value: &str| completion.clone().header(algorithm.header(), value);
+        let other = of(b"other").to_base64();
+        for wrong in [&other, &format!("{other}-2"), &format!("{expected}-3")] {
+            let code = match wrong.matches('-').count() {
+                0 | 1 => "BadDigest",
+                _ => "InvalidRequest",
+            };
+            upload.refused(named(wrong), 400, code).await;
+        }
+        if composite {
+            let unnamed = upload.completion(&upload.etags);
+            upload.refused(unnamed, 400, "InvalidRequest").await;
+        }
+        let another = upload.completion_with(&[of(&two), of(&two)]);
+        upload.refused(another, 400, "InvalidPart").await;
+        let sha1 = |bytes: &[u8]| Checksum::of(Algorithm::Sha1, bytes);
+        let of_another_kind = upload.completion_with(&[sha1(&one), sha1(&two)]);
+        upload.refused(of_another_kind, 400, "BadDigest").await;
+        let none = upload.document(&format!(
+            "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{}</ETag><{name}>?</{name}></Part></CompleteMultipartUpload>",
+            upload.etags[0].1,
+            name = algorithm.element(),
+        ));
+        upload.refused(none, 400, "InvalidArgument").await;
+        let right = named(&expected);
         let done = world.send(right).await;
         assert_eq!(done.element(algorithm.element()), expected, "{done:?}");
         assert_eq!(done.element("ChecksumType"), kind);

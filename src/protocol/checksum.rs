@@ -517,6 +517,38 @@ impl Expected {
     }
 }
 
+/// The checksum of a whole object, as CompleteMultipartUpload names it in a header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ObjectChecksum {
+    /// Its value: of the object, or of its parts' values.
+    pub value: Checksum,
+    /// How many parts it is made of, where it says so: `-N` behind the value.
+    pub parts: Option<u32>,
+}
+
+impl ObjectChecksum {
+    /// Reads the headers of CompleteMultipartUpload.
+    ///
+    /// # Errors
+    ///
+    /// See [`ChecksumError`].
+    pub fn from_headers(headers: &HeaderMap) -> Result<Option<Self>, ChecksumError> {
+        only_checksum(headers, |algorithm, text| {
+            let (value, parts) = match text.rsplit_once('-') {
+                None => (text, None),
+                Some((value, count)) => {
+                    let digits = !count.is_empty() && count.bytes().all(|b| b.is_ascii_digit());
+                    let count = digits.then(|| count.parse().ok()).flatten();
+                    let invalid = ChecksumError::InvalidValue(algorithm.header());
+                    (value, Some(count.ok_or(invalid)?))
+                }
+            };
+            let value = Checksum::parse(algorithm, value)?;
+            Ok(Self { value, parts })
+        })
+    }
+}
+
 fn content_md5(headers: &HeaderMap) -> Result<Option<[u8; 16]>, ChecksumError> {
     let mut values = headers.get_all(CONTENT_MD5).iter();
     let Some(value) = values.next() else {
@@ -534,6 +566,14 @@ fn content_md5(headers: &HeaderMap) -> Result<Option<[u8; 16]>, ChecksumError> {
 }
 
 fn header_checksum(headers: &HeaderMap) -> Result<Option<Checksum>, ChecksumError> {
+    only_checksum(headers, Checksum::parse)
+}
+
+/// The one checksum header that a request may have.
+fn only_checksum<T>(
+    headers: &HeaderMap,
+    parse: impl Fn(Algorithm, &str) -> Result<T, ChecksumError>,
+) -> Result<Option<T>, ChecksumError> {
     let mut found = None;
     for (name, value) in headers {
         let Some(kind) = name.as_str().strip_prefix(PREFIX) else {
@@ -549,7 +589,7 @@ fn header_checksum(headers: &HeaderMap) -> Result<Option<Checksum>, ChecksumErro
         let text = value
             .to_str()
             .map_err(|_| ChecksumError::InvalidValue(algorithm.header()))?;
-        found = Some(Checksum::parse(algorithm, text)?);
+        found = Some(parse(algorithm, text)?);
     }
     Ok(found)
 }
@@ -630,6 +670,40 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn checksums_of_objects_may_tell_how_many_parts() {
+        let read = |pairs: &[(&str, &str)]| ObjectChecksum::from_headers(&headers(pairs));
+        let crc32 = "x-amz-checksum-crc32";
+        let value = Checksum::parse(Algorithm::Crc32, "y/Q5Jg==").unwrap();
+        assert_eq!(read(&[("x-amz-checksum-type", "COMPOSITE")]), Ok(None));
+        for (text, parts) in [("y/Q5Jg==", None), ("y/Q5Jg==-12", Some(12))] {
+            let want = ObjectChecksum { value, parts };
+            assert_eq!(read(&[(crc32, text)]), Ok(Some(want)));
+        }
+        for text in [
+            "",
+            "y/Q5Jg",
+            "y/Q5Jg==-",
+            "y/Q5Jg==-x",
+            "y/Q5Jg==-+1",
+            "y/Q5Jg==--1",
+            "y/Q5Jg==-1-2",
+            "y/Q5Jg==-99999999999",
+            "-1",
+        ] {
+            let want = Err(ChecksumError::InvalidValue(crc32));
+            assert_eq!(read(&[(crc32, text)]), want, "{text}");
+        }
+        assert_eq!(
+            read(&[(crc32, "y/Q5Jg=="), ("x-amz-checksum-crc32c", "4waSgw==")]),
+            Err(ChecksumError::SeveralChecksums)
+        );
+        assert_eq!(
+            read(&[("x-amz-checksum-md5", "JfnnlDI7RTiF9RgfG2JNCw==")]),
+            Err(ChecksumError::UnsupportedAlgorithm)
+        );
     }
 
     #[test]

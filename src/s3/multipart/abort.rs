@@ -1,6 +1,6 @@
 //! AbortMultipartUpload: the store's upload goes first, then what was kept beside it.
 
-use http::{Method, StatusCode};
+use http::{HeaderName, Method, StatusCode};
 
 use super::super::call::{Call, Response, Service};
 use super::super::{Error, meta};
@@ -18,6 +18,12 @@ pub async fn abort(service: &Service, call: Call) -> Result<Response, Error> {
     let mut request = Request::object(Method::DELETE, &call.endpoint.bucket, &call.endpoint.key)
         .query("uploadId", id);
     request.headers = meta::read_settings(&call.headers);
+    // Only the store knows when the upload began; one that does not know this condition does without, as S3 does for
+    // general purpose buckets.
+    let condition = HeaderName::from_static("x-amz-if-match-initiated-time");
+    if let Some(value) = call.headers.get(&condition) {
+        request.headers.insert(condition, value.clone());
+    }
     let aborted = call.store.send("AbortMultipartUpload", request).await;
     service.uploads.forget(&staging);
     let headers = match aborted {

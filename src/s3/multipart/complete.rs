@@ -28,7 +28,7 @@ use crate::aead::{
 use crate::formats::Integrity;
 use crate::formats::receipt::{Place, Receipt, ReceiptError};
 use crate::formats::v1;
-use crate::protocol::checksum::{Algorithm, Checksum, ChecksumError};
+use crate::protocol::checksum::{Checksum, ChecksumError, ObjectChecksum};
 use crate::protocol::uri::encode_path;
 use crate::protocol::xml::{CompleteError, CompletePart, Malformed, parse_complete};
 use crate::pump::{self, BoxBody};
@@ -47,12 +47,15 @@ const ATTEMPTS: usize = 2;
 /// [`Error`]; the object is as it was, and the upload goes on, unless it is [`Error::NoSuchUpload`].
 pub async fn complete(service: &Service, mut call: Call) -> Result<Response, Error> {
     let id = upload_id(&call)?.to_owned();
+    let declared = Declared::read(&call)?;
     let body = std::mem::replace(&mut call.body.stream, pump::empty());
     let document = read_document(body, MAX_DOCUMENT).await?;
     let staging = Staging::of(service, &call, &id);
     let named = match named_parts(&document) {
         // Of two things that are wrong S3 names the upload that is not there.
-        Err(error @ (Error::InvalidPart | Error::InvalidPartOrder)) => {
+        Err(
+            error @ (Error::InvalidPart | Error::InvalidPartOrder | Error::InvalidArgument { .. }),
+        ) => {
             state::load(service, &call, &staging, &id).await?;
             return Err(error);
         }
@@ -65,6 +68,7 @@ pub async fn complete(service: &Service, mut call: Call) -> Result<Response, Err
         staging: &staging,
         id: &id,
         named: &named,
+        declared: &declared,
     };
     let mut result = Err(Error::InvalidPart);
     for _ in 0..ATTEMPTS {
@@ -91,7 +95,14 @@ fn named_parts(document: &[u8]) -> Result<Vec<NamedPart>, Error> {
     let parts = parse_complete(document).map_err(|error| match error {
         CompleteError::Malformed(error) => error.into(),
         CompleteError::Order => Error::InvalidPartOrder,
-        CompleteError::Checksum(error) => error.into(),
+        CompleteError::Number(..1) => Error::InvalidArgument {
+            name: "PartNumber",
+            problem: "the number must be 1 or greater",
+        },
+        CompleteError::Checksum => Error::InvalidArgument {
+            name: "Checksum",
+            problem: "invalid base64, or several checksums of one part",
+        },
         _ => Error::InvalidPart,
     })?;
     let named = |part: CompletePart| {
@@ -111,6 +122,30 @@ struct Completion<'a> {
     staging: &'a Staging,
     id: &'a str,
     named: &'a [NamedPart],
+    declared: &'a Declared,
+}
+
+/// What headers say of the object that is to be.
+struct Declared {
+    checksum: Option<ObjectChecksum>,
+    /// Bytes.
+    size: Option<u64>,
+}
+
+impl Declared {
+    /// # Errors
+    /// [`Error::Checksum`], [`Error::InvalidRequest`].
+    fn read(call: &Call) -> Result<Self, Error> {
+        let size = call.header("x-amz-mp-object-size").map(str::parse);
+        Ok(Self {
+            checksum: ObjectChecksum::from_headers(&call.headers)?,
+            size: size.transpose().map_err(|_| {
+                Error::InvalidRequest(
+                    "The value of the 'x-amz-mp-object-size' header must be a number of bytes",
+                )
+            })?,
+        })
+    }
 }
 
 /// A part that is going to be in the object.
@@ -358,18 +393,25 @@ impl Completion<'_> {
     }
 
     /// The checksum that the client names for a part must be the one that it was uploaded with. Of a part whose receipt
-    /// it does not have, it is the client's own word.
+    /// it does not have, it is the client's own word. Where the object's checksum is made of the parts', each is named
+    /// (S3 API, CompleteMultipartUpload: "the complete request must include the checksum for each part").
     fn with_checksum(
         &self,
         upload: &Upload,
         part: &NamedPart,
         mut entry: PartEntry,
     ) -> Result<PartEntry, Error> {
-        let (Some(wanted), Some(named)) = (upload.checksum, &part.checksum) else {
-            return Ok(entry);
+        let (wanted, named) = match (upload.checksum, &part.checksum) {
+            (Some(wanted), Some(named)) => (wanted, named),
+            (Some(wanted), None) if wanted.composite => {
+                return Err(Error::InvalidRequest(
+                    "The upload was created with checksums of its parts. The complete request must include the checksum of each part",
+                ));
+            }
+            _ => return Ok(entry),
         };
         if named.algorithm() != wanted.algorithm {
-            return Err(Error::InvalidPart);
+            return Err(ChecksumError::BadChecksum(named.algorithm()).into());
         }
         let named = v1::footer_checksum(named);
         if entry.checksum.is_some() && entry.checksum != named {
@@ -392,14 +434,9 @@ impl Completion<'_> {
                 });
             }
         }
-        let declared = self.call.header("x-amz-mp-object-size");
         let total: u64 = chosen.iter().map(|part| part.entry.plaintext_len).sum();
-        match declared.map(str::parse::<u64>) {
-            Some(Err(_)) => Err(Error::InvalidArgument {
-                name: "x-amz-mp-object-size",
-                problem: "the value must be a number of bytes",
-            }),
-            Some(Ok(size)) if size != total => Err(Error::InvalidRequest(
+        match self.declared.size {
+            Some(size) if size != total => Err(Error::InvalidRequest(
                 "The provided 'x-amz-mp-object-size' header does not match what was computed",
             )),
             _ => Ok(()),
@@ -619,26 +656,23 @@ impl Completion<'_> {
                 "The upload was created using another checksum type. The complete request must have the same checksum type.",
             ));
         }
-        for algorithm in Algorithm::ALL {
-            let Some(value) = self.call.headers.get(algorithm.header()) else {
-                continue;
-            };
-            let Some((checksum, composite)) = computed else {
-                return Err(Error::InvalidRequest(
-                    "The checksum of the whole object is not known for this upload",
-                ));
-            };
-            let value = value
-                .to_str()
-                .map_err(|_| ChecksumError::InvalidValue(algorithm.header()))?;
-            let same = checksum.algorithm() == algorithm
-                && (value == checksum.to_base64()
-                    || (composite && value == shown_checksum(&checksum, true, count)));
-            if !same {
-                return Err(ChecksumError::BadChecksum(algorithm).into());
-            }
+        let Some(declared) = &self.declared.checksum else {
+            return Ok(());
+        };
+        let Some((checksum, composite)) = computed else {
+            return Err(Error::InvalidRequest(
+                "The checksum of the whole object is not known for this upload",
+            ));
+        };
+        let parts_fit = match declared.parts {
+            None => true,
+            Some(parts) => composite && usize::try_from(parts) == Ok(count),
+        };
+        if declared.value == checksum && parts_fit {
+            Ok(())
+        } else {
+            Err(ChecksumError::BadChecksum(declared.value.algorithm()).into())
         }
-        Ok(())
     }
 
     /// Where the object is going to be.

@@ -32,12 +32,19 @@ pub async fn upload_part(service: &Service, mut call: Call) -> Result<Response, 
     }
     let (staging, upload) = open(service, &call, &id, number, length).await?;
     let sent = call.body.expected.algorithm();
-    if let (Some(wanted), Some(sent)) = (upload.checksum, sent)
-        && wanted.algorithm != sent
-    {
-        return Err(Error::InvalidRequest(
-            "Checksum Type mismatch occurred: the part has another checksum algorithm than the upload",
-        ));
+    match (upload.checksum, sent) {
+        (Some(wanted), Some(sent)) if wanted.algorithm != sent => {
+            return Err(Error::InvalidRequest(
+                "Checksum Type mismatch occurred: the part has another checksum algorithm than the upload",
+            ));
+        }
+        // The object's checksum is going to be made of those that the client vouches for.
+        (Some(wanted), None) if wanted.composite => {
+            return Err(Error::InvalidRequest(
+                "Checksum Type mismatch occurred: the upload was created with checksums of its parts, and this one has none",
+            ));
+        }
+        _ => {}
     }
     let body = std::mem::replace(
         &mut call.body,
