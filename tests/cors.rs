@@ -101,7 +101,7 @@ async fn preflights_are_answered_by_configured_rules_without_asking_the_store() 
                 ),
                 ("access-control-allow-methods", "GET, PUT, POST"),
                 ("access-control-allow-origin", APP),
-                ("access-control-expose-headers", "etag"),
+                ("access-control-expose-headers", "ETag"),
                 ("access-control-max-age", "600"),
                 VARY,
             ]
@@ -178,6 +178,10 @@ async fn preflights_that_no_rule_allows_are_refused() {
         .header("origin", APP))
     .await;
     bad(preflight("/bucket/k", APP, "PATCH")).await;
+    for headers in ["not a header", "x-a,b/c", "x-a,x-\u{e9}"] {
+        bad(preflight("/bucket/k", APP, "PUT").header("access-control-request-headers", headers))
+            .await;
+    }
 }
 
 #[tokio::test]
@@ -188,7 +192,7 @@ async fn every_answer_to_another_origin_says_so() {
         ("access-control-allow-credentials", "true"),
         ("access-control-allow-methods", "GET, PUT, POST"),
         ("access-control-allow-origin", APP),
-        ("access-control-expose-headers", "etag"),
+        ("access-control-expose-headers", "ETag"),
         VARY,
     ];
     let answer = world

@@ -99,8 +99,8 @@ pub struct Rule {
     pub methods: Vec<Method>,
     /// Request headers that it allows.
     pub headers: Vec<Glob>,
-    /// Answer headers that scripts may see.
-    pub expose: Vec<HeaderName>,
+    /// Answer headers that scripts may see, as they are written.
+    pub expose: Vec<String>,
     /// Seconds for which a browser may keep the answer to a preflight.
     pub max_age: Option<u32>,
 }
@@ -120,10 +120,11 @@ pub fn method(text: &str) -> Result<Method, RuleError> {
 ///
 /// # Errors
 /// [`RuleError::Header`].
-pub fn exposed(text: &str) -> Result<HeaderName, RuleError> {
+pub fn exposed(text: &str) -> Result<String, RuleError> {
     HeaderName::from_bytes(text.as_bytes())
         .ok()
         .filter(|_| text.len() <= MAX_TEXT)
+        .map(|_| text.to_owned())
         .ok_or(RuleError::Header)
 }
 
@@ -137,6 +138,9 @@ pub enum PreflightError {
     /// No `Access-Control-Request-Method`, or not one that a rule could name.
     #[error("Invalid Access-Control-Request-Method.")]
     Method,
+    /// In `Access-Control-Request-Headers` stands what is no header's name, or too much.
+    #[error("Invalid Access-Control-Request-Headers.")]
+    Headers,
 }
 
 /// What a browser asks for.
@@ -145,8 +149,8 @@ pub struct Asked {
     origin: String,
     /// As it came: a method that no rule can name matches none.
     method: String,
-    /// In lower case. `None` where they cannot be read, which matches no rule.
-    headers: Option<Vec<String>>,
+    /// In lower case.
+    headers: Vec<String>,
     preflight: bool,
 }
 
@@ -163,7 +167,7 @@ impl Asked {
         Ok(Self {
             origin: origin.to_owned(),
             method: method.to_owned(),
-            headers: request_headers(headers),
+            headers: request_headers(headers).ok_or(PreflightError::Headers)?,
             preflight: true,
         })
     }
@@ -177,7 +181,7 @@ impl Asked {
         Some(Self {
             origin: origin.to_owned(),
             method: method.to_owned(),
-            headers: Some(Vec::new()),
+            headers: Vec::new(),
             preflight: false,
         })
     }
@@ -199,7 +203,7 @@ impl Asked {
         if !rule.methods.iter().any(|m| m.as_str() == self.method) {
             return None;
         }
-        let asked = self.headers.as_deref()?;
+        let asked = &self.headers;
         let allowed = |name: &String| rule.headers.iter().any(|glob| glob.matches(name));
         if !asked.iter().all(allowed) {
             return None;
@@ -227,7 +231,7 @@ impl Asked {
         if !rule.expose.is_empty() {
             set(
                 ACCESS_CONTROL_EXPOSE_HEADERS,
-                &join(rule.expose.iter().map(HeaderName::as_str).collect()),
+                &join(rule.expose.iter().map(String::as_str).collect()),
             );
         }
         if let Some(seconds) = rule.max_age.filter(|_| self.preflight) {
@@ -327,7 +331,7 @@ mod tests {
             ("access-control-allow-credentials", "true"),
             ("access-control-allow-methods", "PUT, POST"),
             ("access-control-allow-headers", "content-type, x-amz-date"),
-            ("access-control-expose-headers", "etag, x-amz-request-id"),
+            ("access-control-expose-headers", "ETag, x-amz-request-id"),
             ("access-control-max-age", "3000"),
         ]);
         assert_eq!(answer, expected);
@@ -341,7 +345,6 @@ mod tests {
             ("https://elsewhere", "PUT", ""),
             ("https://a.example.org", "DELETE", ""),
             ("https://a.example.org", "PUT", "content-type, x-other"),
-            ("https://a.example.org", "PUT", "not a header"),
             ("http://a.example.org", "PUT", ""),
             ("https://A.EXAMPLE.ORG", "PUT", ""),
             ("https://elsewhere", "GET", "range"),
@@ -368,6 +371,16 @@ mod tests {
                 Asked::preflight(&asked),
                 Err(PreflightError::Method),
                 "{method}"
+            );
+        }
+        for headers in ["not a header", "x-a, b/c", "x-a,b=c", "x-a,\u{e9}", "\"a\""] {
+            let mut asked = asking(&[origin, ("access-control-request-method", "GET")]);
+            let value = HeaderValue::from_bytes(headers.as_bytes()).unwrap();
+            asked.insert(ACCESS_CONTROL_REQUEST_HEADERS, value);
+            assert_eq!(
+                Asked::preflight(&asked),
+                Err(PreflightError::Headers),
+                "{headers}"
             );
         }
         let twice = asking(&[origin, origin, ("access-control-request-method", "GET")]);
