@@ -76,6 +76,10 @@ pub enum StartError {
     Metrics(String),
 }
 
+/// Bytes that headers and query of a request may have (S3: `RequestHeaderSectionTooLarge`; user guide, "Working with object
+/// metadata": 8 KB).
+const MAX_HEAD: usize = 8 * 1024;
+
 /// Everything that requests share.
 pub struct Gateway {
     service: Arc<Service>,
@@ -253,6 +257,9 @@ impl Gateway {
         signals: &Signals,
         outcome: &mut Outcome,
     ) -> Result<Response, Box<Told>> {
+        if head_len(&request) > MAX_HEAD {
+            return Err(Told::head_too_large(MAX_HEAD).into());
+        }
         if let Some(target) = self.browser_target(&request) {
             return self.answer_browser(request, target, outcome).await;
         }
@@ -304,6 +311,17 @@ impl Gateway {
             .policy
             .permit(&user, needs)
             .map_err(|denied| self.told(denied.into(), &mut outcome.notes))?;
+        if user.access_key.is_empty() && overrides_answer(&endpoint, &query) {
+            let message =
+                "Request specific response headers cannot be used for anonymous GET requests.";
+            return Err(self.told(s3::Error::InvalidRequest(message), &mut outcome.notes));
+        }
+        if matches!(payload, Payload::Chunked { .. })
+            && !matches!(endpoint.kind, Kind::PutObject | Kind::UploadPart)
+        {
+            let message = "Only PutObject and UploadPart take a body in chunks.";
+            return Err(self.told(s3::Error::InvalidRequest(message), &mut outcome.notes));
+        }
 
         // With which body. Nothing of it has been read yet: an early error never asks the client for it.
         let length = body_length(&headers, &payload)?;
@@ -445,6 +463,21 @@ impl Gateway {
         }
         Box::new(Told::from(error))
     }
+}
+
+/// Bytes of a request's headers and query, with what separates them.
+fn head_len<B>(request: &Request<B>) -> usize {
+    let headers = request.headers().iter();
+    let headers: usize = headers
+        .map(|(name, value)| name.as_str().len() + value.len() + 4)
+        .sum();
+    headers + request.uri().query().map_or(0, str::len)
+}
+
+/// Whether a read names headers of its answer itself (S3 API, GetObject: "you must sign the request").
+fn overrides_answer(endpoint: &s3::Endpoint, query: &Query) -> bool {
+    matches!(endpoint.kind, Kind::GetObject | Kind::HeadObject)
+        && query.iter().any(|(name, _)| name.starts_with("response-"))
 }
 
 /// Counts and notes that a request is not authenticated.

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Answer, Ask, Form, World, content, md5_base64, md5_hex};
+use common::{Answer, Ask, Connection, Form, World, content, md5_base64, md5_hex};
 use http::{Method, StatusCode};
 
 fn is_error(answer: &Answer, status: u16, code: &str) {
@@ -190,7 +190,15 @@ async fn requests_that_nobody_signed_reach_the_store_unsigned_and_only_where_a_r
     // A chunk signature needs a key, which nobody has.
     let chunked = anybody(Ask::get("bucket", "open/key"))
         .unsigned("x-amz-content-sha256", "STREAMING-AWS4-HMAC-SHA256-PAYLOAD");
-    is_error(&world.send(chunked).await, 400, "InvalidArgument");
+    is_error(&world.send(chunked).await, 400, "InvalidRequest");
+    // Nor may anybody say what the answer's headers are.
+    for name in ["response-content-type", "response-expires"] {
+        let query = format!("{name}=a");
+        let ask = anybody(Ask::get("bucket", "open/key").query(&query));
+        is_error(&world.send(ask).await, 400, "InvalidRequest");
+        let ask = anybody(Ask::head("bucket", "open/key").query(&query));
+        assert_eq!(world.send(ask).await.status, StatusCode::BAD_REQUEST);
+    }
     // A signature that is wrong is not taken for none.
     let forged = Ask::get("bucket", "open/key").by(common::MALLORY);
     is_error(&world.send(forged).await, 403, "InvalidAccessKeyId");
@@ -247,4 +255,197 @@ async fn the_owner_that_a_copy_expects_of_its_source_is_asked_of_the_store() {
     world.send(ask).await;
     let asked = world.spy.take();
     assert_eq!(asked[0].header("x-amz-expected-bucket-owner"), "me");
+}
+
+#[tokio::test]
+async fn requests_that_no_operation_has_are_told_why() {
+    let world = World::with_bucket().await;
+    world.put("key", b"x").await;
+    world.spy.take();
+    let object = |method| Ask::object(method, "bucket", "key");
+    for (ask, status, code, resource) in [
+        (
+            Ask::new(Method::POST, "/"),
+            405,
+            "MethodNotAllowed",
+            "SERVICE",
+        ),
+        (object(Method::POST), 405, "MethodNotAllowed", "OBJECT"),
+        (
+            object(Method::PUT).query("uploadId=u"),
+            405,
+            "MethodNotAllowed",
+            "UPLOAD",
+        ),
+        (
+            object(Method::PUT).query("partNumber=1").body(b"part"),
+            400,
+            "InvalidArgument",
+            "",
+        ),
+        (
+            object(Method::GET).query("uploads="),
+            400,
+            "InvalidRequest",
+            "",
+        ),
+        (
+            object(Method::GET).query("versions="),
+            400,
+            "InvalidRequest",
+            "",
+        ),
+        (
+            object(Method::GET).header("x-amz-copy-source", "bucket/key"),
+            400,
+            "InvalidArgument",
+            "",
+        ),
+        (
+            object(Method::DELETE).header("x-amz-copy-source", "bucket/key"),
+            400,
+            "InvalidArgument",
+            "",
+        ),
+        (
+            Ask::bucket(Method::POST, "bucket")
+                .query("uploadId=u")
+                .header("x-amz-copy-source", "bucket/key"),
+            400,
+            "InvalidArgument",
+            "",
+        ),
+        (
+            object(Method::GET).query("attributes="),
+            400,
+            "InvalidRequest",
+            "",
+        ),
+        (
+            object(Method::GET)
+                .query("attributes=")
+                .header("x-amz-object-attributes", " "),
+            400,
+            "InvalidRequest",
+            "",
+        ),
+        (
+            object(Method::GET)
+                .query("attributes=")
+                .header("x-amz-object-attributes", "Colour"),
+            400,
+            "InvalidArgument",
+            "",
+        ),
+    ] {
+        let method = ask.method.clone();
+        let answer = world.send(ask).await;
+        is_error(&answer, status, code);
+        assert_eq!(answer.element("ResourceType"), resource);
+        if status == 405 {
+            assert_eq!(answer.element("Method"), method.as_str());
+        }
+    }
+    assert!(world.spy.take().is_empty());
+    assert_eq!(world.get("key").await.body, b"x");
+}
+
+#[tokio::test]
+async fn a_hash_that_the_body_has_not_is_told_beside_the_one_it_has() {
+    let world = World::with_bucket().await;
+    let promised = "0123456789abcdef".repeat(4);
+    let put = |body: &[u8]| Ask::put("bucket", "key", body).form(Form::Literal(promised.clone()));
+    let answer = world.send(put(b"")).await;
+    is_error(&answer, 400, "XAmzContentSHA256Mismatch");
+    assert_eq!(answer.element("ClientComputedContentSHA256"), promised);
+    assert_eq!(
+        answer.element("S3ComputedContentSHA256"),
+        "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    );
+    assert!(world.stored("bucket", "key").await.is_none());
+}
+
+#[tokio::test]
+async fn headers_and_query_have_their_limit() {
+    let world = World::with_bucket().await;
+    world.put("key", b"x").await;
+    world.spy.take();
+    let long = "x".repeat(8 * 1024);
+    for ask in [
+        Ask::get("bucket", "key").header("x-amz-custom", &long),
+        Ask::get("bucket", "key").query(&format!("response-content-type={long}")),
+        Ask::get("bucket", "key")
+            .form(Form::Anonymous)
+            .header("cookie", &long),
+    ] {
+        let answer = world.send(ask).await;
+        is_error(&answer, 400, "RequestHeaderSectionTooLarge");
+        assert_eq!(answer.element("MaxSizeAllowed"), "8192");
+    }
+    assert!(world.spy.take().is_empty());
+    // All that S3 takes beside one another: the longest key, twice, and all the metadata.
+    let key = "\u{e9}".repeat(512);
+    let source = format!("/bucket/{}", "%C3%A9".repeat(512));
+    assert_eq!(world.put(&key, b"x").await.status, StatusCode::OK);
+    let copy = Ask::object(Method::PUT, "bucket", &key)
+        .header("x-amz-copy-source", &source)
+        .header("x-amz-metadata-directive", "REPLACE")
+        .header("x-amz-meta-a", &"a".repeat(1024));
+    let answer = world.send(copy).await;
+    assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+}
+
+#[tokio::test]
+async fn only_uploads_take_a_body_in_chunks_and_chunks_have_a_least_size() {
+    let world = World::with_bucket().await;
+    let form = |signed, size| Form::Chunked {
+        signed,
+        size,
+        trailer: None,
+    };
+    let body = content(20_000);
+    for signed in [true, false] {
+        let document = b"<Tagging><TagSet/></Tagging>";
+        for ask in [
+            Ask::bucket(Method::PUT, "bucket").query("tagging="),
+            Ask::object(Method::PUT, "bucket", "key").query("tagging="),
+            Ask::object(Method::POST, "bucket", "key").query("uploadId=u"),
+        ] {
+            world.spy.take();
+            let answer = world
+                .send(ask.body(document).form(form(signed, 8192)))
+                .await;
+            is_error(&answer, 400, "InvalidRequest");
+            assert!(world.spy.take().is_empty());
+        }
+        let short = Ask::put("bucket", "key", &body).form(form(signed, 8191));
+        let answer = world.send(short).await;
+        is_error(&answer, 400, "InvalidChunkSizeError");
+        assert_eq!(
+            (answer.element("Chunk"), answer.element("BadChunkSize")),
+            ("2".into(), "8191".into())
+        );
+        // Framing that is none: a size that is no number, and data that goes on where the chunk ends.
+        let good = Ask::put("bucket", "key", &body).form(form(signed, 8192));
+        for at in [0, good.encode(world.address).1.len() / 2] {
+            let (head, mut framed) = good.encode(world.address);
+            match at {
+                0 => framed[0] = b'z',
+                _ => {
+                    let end = framed.windows(2).skip(at).position(|two| two == b"\r\n");
+                    framed[at + end.unwrap()] = b'z';
+                }
+            }
+            let mut connection = Connection::open(world.address).await;
+            connection.write(&head).await;
+            connection.write(&framed).await;
+            let answer = connection.answer(&good.method).await;
+            is_error(&answer, 400, "IncompleteBody");
+        }
+        assert!(world.stored("bucket", "key").await.is_none());
+        let answer = world.send(good).await;
+        assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+        assert!(world.get("key").await.body == body);
+        world.send(Ask::delete("bucket", "key")).await;
+    }
 }

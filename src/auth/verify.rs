@@ -111,6 +111,11 @@ pub enum AuthError {
         "x-amz-content-sha256 must be {UNSIGNED}, {STREAMING_UNSIGNED_TRAILER}, {STREAMING_SIGNED}, {STREAMING_SIGNED_TRAILER} or a valid sha256 value"
     )]
     InvalidContentSha256,
+    /// `x-amz-content-sha256` promises signed chunks, and nobody has signed (S3: `InvalidRequest`).
+    #[error(
+        "anonymous requests don't support this x-amz-content-sha256 value, please use {UNSIGNED} or {STREAMING_UNSIGNED_TRAILER}"
+    )]
+    UnsignedChunks,
     /// Nobody has that access key (S3: `InvalidAccessKeyId`).
     #[error("the access key id you provided does not exist in our records")]
     InvalidAccessKeyId {
@@ -283,7 +288,7 @@ pub fn verify(
 ///
 /// # Errors
 ///
-/// [`AuthError::InvalidContentSha256`].
+/// [`AuthError::InvalidContentSha256`], [`AuthError::UnsignedChunks`].
 pub fn unsigned_payload(headers: &HeaderMap) -> Result<Payload, AuthError> {
     match content_sha256(headers)?.map(parse_body).transpose()? {
         None | Some(Body::Unsigned) => Ok(Payload::Unsigned),
@@ -295,7 +300,7 @@ pub fn unsigned_payload(headers: &HeaderMap) -> Result<Payload, AuthError> {
             signed: None,
             trailer,
         }),
-        Some(Body::Chunked { signed: true, .. }) => Err(AuthError::InvalidContentSha256),
+        Some(Body::Chunked { signed: true, .. }) => Err(AuthError::UnsignedChunks),
     }
 }
 

@@ -59,7 +59,12 @@ pub enum ChecksumError {
     BadChecksum(Algorithm),
     /// The body does not have the SHA-256 that was signed (S3: `XAmzContentSHA256Mismatch`).
     #[error("the provided x-amz-content-sha256 header does not match what was computed")]
-    BadPayloadHash,
+    BadPayloadHash {
+        /// What `x-amz-content-sha256` says.
+        promised: [u8; 32],
+        /// That of the body that came.
+        computed: [u8; 32],
+    },
     /// A value that was promised was not computed; the hashes were made for another request.
     #[error("a promised checksum was not computed")]
     NotComputed,
@@ -480,10 +485,11 @@ impl Expected {
     ///
     /// See [`ChecksumError`].
     pub fn check(&self, body: &Finished, trailers: &HeaderMap) -> Result<(), ChecksumError> {
-        if let Some(expected) = self.payload_sha256
-            && body.sha256.ok_or(ChecksumError::NotComputed)? != expected
-        {
-            return Err(ChecksumError::BadPayloadHash);
+        if let Some(promised) = self.payload_sha256 {
+            let computed = body.sha256.ok_or(ChecksumError::NotComputed)?;
+            if computed != promised {
+                return Err(ChecksumError::BadPayloadHash { promised, computed });
+            }
         }
         if let Some(expected) = self.md5
             && body.md5.ok_or(ChecksumError::NotComputed)? != expected
@@ -816,7 +822,10 @@ mod tests {
         assert_eq!(all.check(&finished(&all, body), &none), Ok(()));
         assert_eq!(
             all.check(&finished(&all, b"12345678"), &none),
-            Err(ChecksumError::BadPayloadHash)
+            Err(ChecksumError::BadPayloadHash {
+                promised: sha256,
+                computed: Sha256::digest(b"12345678").into(),
+            })
         );
         let without_hash = Expected {
             payload_sha256: None,

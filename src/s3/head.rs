@@ -99,12 +99,12 @@ pub async fn attributes(service: &Service, call: Call) -> Result<Response, Error
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .map(|name| name.trim().to_owned())
+        .filter(|name| !name.is_empty())
         .collect();
     if wanted.is_empty() {
-        return Err(Error::InvalidArgument {
-            name: "x-amz-object-attributes",
-            problem: "the header must name attributes",
-        });
+        return Err(Error::InvalidRequest(
+            "The x-amz-object-attributes header specifying the attributes to be retrieved is either missing or empty",
+        ));
     }
     let wants = |name: &str| wanted.iter().any(|w| w == name);
     let known = [

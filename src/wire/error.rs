@@ -222,10 +222,20 @@ impl Told {
                     algorithm.name()
                 ),
             ),
-            ChecksumError::BadPayloadHash => Self::bad(
-                "XAmzContentSHA256Mismatch",
-                "The provided 'x-amz-content-sha256' header does not match what was computed.",
-            ),
+            ChecksumError::BadPayloadHash { promised, computed } => {
+                let mut told = Self::bad(
+                    "XAmzContentSHA256Mismatch",
+                    "The provided 'x-amz-content-sha256' header does not match what was computed.",
+                );
+                for (name, hash) in [
+                    ("ClientComputedContentSHA256", promised),
+                    ("S3ComputedContentSHA256", computed),
+                ] {
+                    let hex = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+                    told.extra.push((name, hex));
+                }
+                told
+            }
             ChecksumError::TrailerMismatch => Self::bad("MalformedTrailerError", message),
             ChecksumError::NotComputed => Self::internal(),
             _ => Self::bad("InvalidRequest", message),
