@@ -29,11 +29,13 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::admin::{self, Readiness};
 use crate::aead::Engine;
 use crate::auth::{self, AuthError, Payload, RequestHead, Signer};
-use crate::config::{self, Config, EtagKind, KeyKind, PlaintextObjects, UserMetadata};
+use crate::config::{
+    self, Config, DefaultChecksum, EtagKind, KeyKind, PlaintextObjects, UserMetadata,
+};
 use crate::keys::{KeyEncryptionKey, KeyId, Keyring, KeyringError, LocalKey};
 use crate::policy::{Policy, PolicyError, UserHandle};
 use crate::protocol::aws_chunked::{self, Decoder};
-use crate::protocol::checksum::Expected;
+use crate::protocol::checksum::{Algorithm, Expected};
 use crate::protocol::uri::{Query, Target};
 use crate::pump::{BodyError, IdleLimit, Verification, VerifyBody};
 use crate::s3::{self, BucketSettings, Call, EtagMode, Kind, Plaintext, Response, Service};
@@ -414,10 +416,16 @@ impl Gateway {
             _ => Expected::from_headers(headers, payload_sha256),
         }
         .map_err(|error| Box::new(Told::checksum(&error)))?;
-        let wants_md5 = matches!(
-            endpoint.kind,
-            Kind::PutObject | Kind::PostObject | Kind::UploadPart
-        ) && (self.service.settings)(&endpoint.bucket).etag == EtagMode::Md5;
+        // A part that brings no checksum gets one later, where its upload tells which.
+        let (wants_md5, otherwise) = match endpoint.kind {
+            Kind::PutObject | Kind::PostObject | Kind::UploadPart => {
+                let settings = (self.service.settings)(&endpoint.bucket);
+                let whole = endpoint.kind != Kind::UploadPart;
+                let otherwise = settings.default_checksum.filter(|_| whole);
+                (settings.etag == EtagMode::Md5, otherwise)
+            }
+            _ => (false, None),
+        };
         let decoder = match payload {
             Payload::Chunked { signed, trailer } => {
                 Some(Decoder::new(signed, trailer, length.unwrap_or_default()))
@@ -426,7 +434,7 @@ impl Gateway {
         };
         let verification = Verification {
             decoder,
-            hashes: expected.hashes(wants_md5, None),
+            hashes: expected.hashes(wants_md5, otherwise),
             expected: expected.clone(),
             length,
         };
@@ -631,6 +639,10 @@ fn bucket_settings(settings: &config::BucketSettings) -> BucketSettings {
         bound_as: settings.bound_as.clone(),
         bind_metadata: settings.metadata == UserMetadata::Bound,
         multipart_bucket: settings.multipart_bucket.clone(),
+        default_checksum: match settings.default_checksum {
+            DefaultChecksum::None => None,
+            DefaultChecksum::Crc64Nvme => Some(Algorithm::Crc64Nvme),
+        },
     }
 }
 

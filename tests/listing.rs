@@ -84,6 +84,109 @@ async fn a_full_page_is_exact_cold_and_costs_one_request_warm() {
     }
 }
 
+/// Key, checksum algorithm and type of every object of a page; the latter empty where it has none.
+fn checksums(answer: &Answer) -> Vec<(String, String, String)> {
+    let entries = answer.text().split("<Key>").skip(1);
+    let of = |entry: &str, name: &str| {
+        let (open, close) = (format!("<{name}>"), format!("</{name}>"));
+        let found: Vec<&str> = entry.split(&open).skip(1).collect();
+        assert!(found.len() <= 1, "{entry}");
+        let text = found.first().and_then(|rest| rest.split(&close).next());
+        text.unwrap_or_default().to_owned()
+    };
+    entries
+        .map(|entry| {
+            let key = entry.split("</Key>").next().unwrap().to_owned();
+            let algorithm = of(entry, "ChecksumAlgorithm");
+            (key, algorithm, of(entry, "ChecksumType"))
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn listings_tell_the_kind_of_checksum_cold_and_warm() {
+    use sealgate::protocol::checksum::{Algorithm, Checksum};
+    let world = World::with_bucket().await;
+    let mut expected = Vec::new();
+    for algorithm in Algorithm::ALL {
+        let (key, body) = (algorithm.name(), content(100_000));
+        let value = Checksum::of(algorithm, &body).to_base64();
+        let put = Ask::put("bucket", key, &body).header(algorithm.header(), &value);
+        assert_eq!(world.send(put).await.status, StatusCode::OK);
+        let kind = "FULL_OBJECT".to_owned();
+        expected.push((key.to_owned(), key.to_owned(), kind));
+        let copied = world.send(Ask::copy("bucket", key, &format!("{key}-copy")));
+        assert_eq!(copied.await.status, StatusCode::OK);
+        let copy = expected.last().cloned().unwrap();
+        expected.push((format!("{key}-copy"), copy.1, copy.2));
+    }
+    world.put("none", b"x").await;
+    expected.push(("none".to_owned(), String::new(), String::new()));
+    for (key, kind) in [("parts-c", "COMPOSITE"), ("parts-f", "FULL_OBJECT")] {
+        let create = Ask::object(Method::POST, "bucket", key)
+            .query("uploads=")
+            .header("x-amz-checksum-algorithm", "CRC32C")
+            .header("x-amz-checksum-type", kind);
+        let id = world.send(create).await.element("UploadId");
+        let query = query_of(&[("partNumber", "1"), ("uploadId", &id)]);
+        let part = Ask::put("bucket", key, b"part").query(&query);
+        let part = world.send(part.header("x-amz-checksum-crc32c", &{
+            Checksum::of(Algorithm::Crc32c, b"part").to_base64()
+        }));
+        let part = part.await;
+        let (etag, sum) = (part.etag(), part.header("x-amz-checksum-crc32c"));
+        let document = format!(
+            "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{etag}</ETag><ChecksumCRC32C>{sum}</ChecksumCRC32C></Part></CompleteMultipartUpload>"
+        );
+        let complete = Ask::object(Method::POST, "bucket", key)
+            .query(&query_of(&[("uploadId", &id)]))
+            .body(document.as_bytes());
+        assert_eq!(world.send(complete).await.status, StatusCode::OK);
+        expected.push((key.to_owned(), "CRC32C".to_owned(), kind.to_owned()));
+    }
+    expected.sort();
+    let other = world.again().await;
+    let cold = 1 + expected.len();
+    for (address, requests) in [(world.address, 1), (other, cold), (other, 1)] {
+        for kind in KINDS {
+            world.spy.take();
+            let answer = page(&world, address, list(kind, &[])).await;
+            assert_eq!(checksums(&answer), expected, "{kind:?}");
+            let asked = world.spy.take().len();
+            assert!(
+                asked == 1 || (asked == requests && kind == KINDS[0]),
+                "{asked}"
+            );
+        }
+    }
+    // What is overwritten past this gateway is what is shown.
+    let put = Ask::put("bucket", "CRC32", &content(100_000));
+    assert_eq!(world.send(put).await.status, StatusCode::OK);
+    let answer = page(&world, other, list(Kind::V2, &[])).await;
+    let first = ("CRC32".to_owned(), String::new(), String::new());
+    assert_eq!(checksums(&answer)[0], first);
+}
+
+#[tokio::test]
+async fn a_listing_that_needs_no_footers_reads_none_for_checksums() {
+    let settings =
+        json!({"buckets": {"bucket": {"etag": "opaque", "default_checksum": "crc64nvme"}}});
+    let world = World::with_settings(settings).await;
+    world.create("bucket").await;
+    for key in ["a", "b"] {
+        let put = world.put(key, &content(100)).await;
+        assert_ne!(put.header("x-amz-checksum-crc64nvme"), "");
+    }
+    // The same whether or not the cache knows more.
+    for address in [world.address, world.again().await] {
+        world.spy.take();
+        let answer = page(&world, address, list(Kind::V2, &[])).await;
+        assert_eq!(answer.elements("Size"), ["100", "100"]);
+        assert!(!answer.text().contains("Checksum"), "{}", answer.text());
+        assert_eq!(world.spy.take().len(), 1);
+    }
+}
+
 #[tokio::test]
 async fn every_path_fills_the_cache() {
     let world = World::with_bucket().await;

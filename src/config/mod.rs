@@ -297,6 +297,7 @@ impl Buckets {
                 .unwrap_or_else(|| self.default_recipients.clone()),
             bound_as: found.bound_as.unwrap_or_else(|| bucket.to_owned()),
             multipart_bucket: found.multipart_bucket.filter(|other| other != bucket),
+            default_checksum: found.default_checksum.unwrap_or_default(),
             cors: found.cors,
         }
     }
@@ -321,6 +322,7 @@ struct BucketFields {
     recipients: Option<Vec<String>>,
     bound_as: Option<String>,
     multipart_bucket: Option<String>,
+    default_checksum: Option<DefaultChecksum>,
     cors: Option<Arc<[CorsRule]>>,
 }
 
@@ -340,6 +342,7 @@ impl BucketFields {
             .multipart_bucket
             .take()
             .or_else(|| general.multipart_bucket.clone());
+        self.default_checksum = self.default_checksum.or(general.default_checksum);
         self.cors = self.cors.take().or_else(|| general.cors.clone());
     }
 }
@@ -362,6 +365,8 @@ pub struct BucketSettings {
     pub bound_as: String,
     /// The bucket for the temporary objects of uploads in parts, if not this one.
     pub multipart_bucket: Option<String>,
+    /// The checksum of uploads that bring none.
+    pub default_checksum: DefaultChecksum,
     /// What browsers of other origins may do, in place of what the store says.
     pub cors: Option<Arc<[CorsRule]>>,
 }
@@ -384,6 +389,16 @@ pub enum EtagKind {
     Md5,
     /// A text that says nothing of the content, and costs no MD5.
     Opaque,
+}
+
+/// `default_checksum`: the checksum of uploads that bring none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DefaultChecksum {
+    /// None.
+    #[default]
+    None,
+    /// CRC-64 of NVM Express, as S3 computes it.
+    Crc64Nvme,
 }
 
 /// `verify`: what is checked before the first byte of an object is released.

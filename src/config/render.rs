@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 
 use super::human::{show_duration, show_size};
 use super::load::Loaded;
-use super::{Addressing, Config, EtagKind, PlaintextObjects, UserMetadata};
+use super::{Addressing, Config, DefaultChecksum, EtagKind, PlaintextObjects, UserMetadata};
 use crate::policy::{Actions, Pattern, Rule, User};
 
 /// How many users and buckets are listed; the others are counted.
@@ -138,6 +138,9 @@ impl Config {
             }
             if let Some(bucket) = &settings.multipart_bucket {
                 write!(out, ", parts wait in {bucket}")?;
+            }
+            if settings.default_checksum == DefaultChecksum::Crc64Nvme {
+                write!(out, ", default checksum crc64nvme")?;
             }
             writeln!(out)?;
         }

@@ -13,9 +13,9 @@ use super::error::Origin;
 use super::key_file::KeyBytes;
 use super::tree::{Entry, Node};
 use super::{
-    Addressing, BucketFields, Buckets, Cache, Config, Endpoint, EtagKind, Key, KeyKind, Keyring,
-    Limits, LogFormat, LogLevel, Logging, Multipart, PlaintextObjects, Server, Store, Tls,
-    UserMetadata, Verify,
+    Addressing, BucketFields, Buckets, Cache, Config, DefaultChecksum, Endpoint, EtagKind, Key,
+    KeyKind, Keyring, Limits, LogFormat, LogLevel, Logging, Multipart, PlaintextObjects, Server,
+    Store, Tls, UserMetadata, Verify,
 };
 use crate::policy::{Action, Actions, Pattern, Rule, StoreCredentials, User};
 
@@ -864,6 +864,7 @@ fn bucket(
         "bound_as",
         "metadata",
         "multipart_bucket",
+        "default_checksum",
         "cors",
     ];
     let s = d.section(Some(node), path, &known);
@@ -872,6 +873,10 @@ fn bucket(
         ("allow", PlaintextObjects::Allow),
     ];
     let etag = [("md5", EtagKind::Md5), ("opaque", EtagKind::Opaque)];
+    let default_checksum = [
+        ("none", DefaultChecksum::None),
+        ("crc64nvme", DefaultChecksum::Crc64Nvme),
+    ];
     let verify = [("segment", Some(Verify::Segment)), ("object", None)];
     let metadata = [
         ("bound", UserMetadata::Bound),
@@ -895,6 +900,7 @@ fn bucket(
         recipients: recipients(d, &s, keys),
         bound_as: bound_as(d, &s, pattern, names),
         multipart_bucket: multipart_bucket(d, &s, names),
+        default_checksum: d.choice(&s, "default_checksum", &default_checksum),
         cors: cors::rules(d, &s),
     }
 }

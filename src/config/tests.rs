@@ -603,6 +603,10 @@ fn problems_of_buckets_are_told() {
             "buckets.b.etag: \"sha1\" is not known here. Write one of: md5, opaque.",
         ),
         (
+            "buckets: {b: {default_checksum: sha256}}",
+            "buckets.b.default_checksum: \"sha256\" is not known here. Write one of: none, crc64nvme.",
+        ),
+        (
             "buckets: {b: {verify: object}}",
             "buckets.b.verify: \"object\" is not available in this version",
         ),
@@ -786,12 +790,16 @@ fn bucket_sections_inherit_from_less_specific_ones() {
     use UserMetadata::{Bound, Unbound};
 
     let config = load(&small_with(
-        r#"buckets: {"*": {plaintext: allow, etag: opaque}, "logs-*": {plaintext: refuse}, "logs-eu-*": {metadata: unbound}, logs-eu-1: {etag: md5, bound_as: logs}}"#,
+        r#"buckets: {"*": {plaintext: allow, etag: opaque}, "logs-*": {plaintext: refuse, default_checksum: crc64nvme}, "logs-eu-*": {metadata: unbound}, logs-eu-1: {etag: md5, bound_as: logs, default_checksum: none}}"#,
     ));
     let shape = |name: &str| {
         let of = config.buckets.of(name);
         (of.plaintext, of.etag, of.metadata, of.bound_as)
     };
+    let checksum = |name: &str| config.buckets.of(name).default_checksum;
+    assert_eq!(checksum("x"), DefaultChecksum::None);
+    assert_eq!(checksum("logs-us-1"), DefaultChecksum::Crc64Nvme);
+    assert_eq!(checksum("logs-eu-1"), DefaultChecksum::None);
     assert_eq!(shape("x"), (Allow, Opaque, Bound, "x".into()));
     assert_eq!(
         shape("logs-us-1"),

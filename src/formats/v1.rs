@@ -307,14 +307,18 @@ impl Sealed {
 
 /// A checksum of a footer or a part table, in the protocol's terms.
 pub fn protocol_checksum(stored: &aead::Checksum) -> Option<Checksum> {
-    let algorithm = match stored.algorithm() {
+    Checksum::from_bytes(protocol_algorithm(stored.algorithm()), stored.value())
+}
+
+/// A checksum algorithm in the protocol's terms.
+pub fn protocol_algorithm(stored: ChecksumAlgorithm) -> Algorithm {
+    match stored {
         ChecksumAlgorithm::Crc32 => Algorithm::Crc32,
         ChecksumAlgorithm::Crc32c => Algorithm::Crc32c,
         ChecksumAlgorithm::Crc64Nvme => Algorithm::Crc64Nvme,
         ChecksumAlgorithm::Sha1 => Algorithm::Sha1,
         ChecksumAlgorithm::Sha256 => Algorithm::Sha256,
-    };
-    Checksum::from_bytes(algorithm, stored.value())
+    }
 }
 
 /// A checksum algorithm as the footer names it.

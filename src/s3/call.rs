@@ -14,7 +14,7 @@ use super::{Error, bucket, copy, delete, forward, get, head, list, multipart, pu
 use crate::aead::{Dek, Engine, ObjectId, StreamHeader};
 use crate::keys::{KeyId, Keyring};
 use crate::policy::Permit;
-use crate::protocol::checksum::{Expected, Hashes};
+use crate::protocol::checksum::{Algorithm, Expected, Hashes};
 use crate::protocol::uri::Query;
 use crate::pump::{self, BoxBody, Finished, Verification, VerifyBody};
 use crate::store::Store;
@@ -52,6 +52,8 @@ pub struct BucketSettings {
     pub bind_metadata: bool,
     /// Where the temporary objects of uploads in parts stand, if not in the bucket itself.
     pub multipart_bucket: Option<String>,
+    /// The checksum that uploads get which bring none.
+    pub default_checksum: Option<Algorithm>,
 }
 
 /// Gives a bucket's settings.
@@ -100,11 +102,16 @@ pub struct Body {
 impl Body {
     /// A body of known length that comes from the gateway's own side: nobody declared anything about it but that.
     pub fn own(stream: BoxBody, length: u64, md5: bool) -> Self {
+        Self::own_with(stream, length, md5, None)
+    }
+
+    /// The same with a checksum computed on the way.
+    pub fn own_with(stream: BoxBody, length: u64, md5: bool, checksum: Option<Algorithm>) -> Self {
         let body = VerifyBody::new(
             stream,
             Verification {
                 decoder: None,
-                hashes: Hashes::new(md5, false, None),
+                hashes: Hashes::new(md5, false, checksum),
                 expected: Expected::default(),
                 length: Some(length),
             },

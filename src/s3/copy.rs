@@ -1,24 +1,27 @@
 //! CopyObject. A sealed object is copied by the store, with its envelope wrapped and bound anew; its
-//! bytes do not move. An object that is not sealed is streamed through and sealed on the way.
+//! bytes do not move. An object that is not sealed, or is to have another checksum, is streamed through and sealed on
+//! the way.
 
 use http::header::{ETAG, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, StatusCode};
 
 use super::call::{Body, BucketSettings, Call, EtagMode, Response, Service, set};
-use super::facts::{Fact, FactTag};
+use super::facts::Fact;
 use super::object::{self, Content, Found, Target, quoted};
 use super::put::{Guard, Written, guard_write};
 use super::xml::{self, Writer};
-use super::{Error, meta};
-use crate::aead::Etag;
+use super::{Error, get, meta, parts};
+use crate::aead::{ChecksumType, Etag};
 use crate::envelope::{self, Info};
 use crate::formats::Integrity;
 use crate::formats::v1;
 use crate::policy::{Action, Need};
+use crate::protocol::checksum::{Algorithm, ChecksumError};
 use crate::protocol::conditions::{Conditions, Outcome};
 use crate::protocol::date;
 use crate::protocol::uri::CopySource;
-use crate::store::Request;
+use crate::pump;
+use crate::store::{Request, StoreError};
 
 /// How often a source that changes while it is copied is followed.
 const ATTEMPTS: usize = 4;
@@ -45,17 +48,52 @@ pub async fn copy(service: &Service, mut call: Call) -> Result<Response, Error> 
         }
     };
     let to_itself = source.bucket == call.endpoint.bucket && source.key == call.endpoint.key;
-    if to_itself && source.version_id.is_none() && !replace && !changes_something(&call.headers) {
-        return Err(Error::InvalidRequest(
-            "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes.",
-        ));
+    let checksum = wanted_checksum(&call.headers)?;
+    let wanted = Wanted {
+        replace,
+        to_itself,
+        checksum,
+        changed: !to_itself
+            || source.version_id.is_some()
+            || replace
+            || changes_something(&call.headers),
+    };
+    if !wanted.changed && checksum.is_none() {
+        return Err(nothing_changes());
     }
     for _ in 0..ATTEMPTS {
-        if let Some(answer) = attempt(service, &call, &source, replace, to_itself).await? {
+        if let Some(answer) = attempt(service, &call, &source, &wanted).await? {
             return Ok(answer);
         }
     }
     Err(Error::Contended)
+}
+
+/// What a client wants of the copy.
+struct Wanted {
+    /// Metadata of its own, not the source's.
+    replace: bool,
+    /// In place of the source.
+    to_itself: bool,
+    /// A checksum of this algorithm.
+    checksum: Option<Algorithm>,
+    /// Whether that differs from the source in any case.
+    changed: bool,
+}
+
+/// The algorithm that the copy's checksum is to have.
+fn wanted_checksum(headers: &HeaderMap) -> Result<Option<Algorithm>, Error> {
+    let Some(value) = headers.get("x-amz-checksum-algorithm") else {
+        return Ok(None);
+    };
+    let algorithm = value.to_str().ok().and_then(Algorithm::from_name);
+    Ok(Some(algorithm.ok_or(ChecksumError::UnsupportedAlgorithm)?))
+}
+
+fn nothing_changes() -> Error {
+    Error::InvalidRequest(
+        "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes.",
+    )
 }
 
 /// What every copy begins with: the body, which is empty, is read to its end.
@@ -67,7 +105,7 @@ pub async fn begin(call: &mut Call, no_body: &'static str) -> Result<(), Error> 
     if call.body.length.is_some_and(|length| length > 0) {
         return Err(Error::InvalidRequest(no_body));
     }
-    let body = std::mem::replace(&mut call.body.stream, crate::pump::empty());
+    let body = std::mem::replace(&mut call.body.stream, pump::empty());
     xml::drain(body).await?;
     Ok(())
 }
@@ -109,8 +147,7 @@ async fn attempt(
     service: &Service,
     call: &Call,
     source: &CopySource,
-    replace: bool,
-    to_itself: bool,
+    wanted: &Wanted,
 ) -> Result<Option<Response>, Error> {
     let target = Target {
         store: &call.store,
@@ -119,12 +156,20 @@ async fn attempt(
         version: source.version_id.as_deref(),
         headers: meta::source_settings(&call.headers),
     };
-    let found = service.find(&target).await?;
+    let mut found = service.find(&target).await?;
     match Conditions::from_copy_source(&call.headers).evaluate_copy_source(found.current()) {
         Outcome::Proceed => {}
         _ => return Err(Error::PreconditionFailed("x-amz-copy-source-if-…")),
     }
-    let content = if replace {
+    let kept = match &found.content {
+        Content::Sealed(sealed) => sealed.checksum().map(|checksum| checksum.algorithm()),
+        Content::SealedUnread | Content::Plain => None,
+    };
+    let another = wanted.checksum.filter(|_| wanted.checksum != kept);
+    if !wanted.changed && another.is_none() {
+        return Err(nothing_changes());
+    }
+    let content = if wanted.replace {
         meta::content_from_request(&call.headers)?
     } else {
         meta::content_from_object(&found.headers)
@@ -134,7 +179,7 @@ async fn attempt(
     let guard = guard_write(service, call, &mut headers).await?;
     let settings = (service.settings)(&call.endpoint.bucket);
     match &found.content {
-        Content::Sealed(sealed) => {
+        Content::Sealed(sealed) if another.is_none() => {
             let copy = Rebind {
                 service,
                 call,
@@ -143,13 +188,20 @@ async fn attempt(
                 found: &found,
                 guard,
             };
-            copy.by_store(sealed, headers, content, to_itself).await
+            copy.by_store(sealed, headers, content, wanted.to_itself)
+                .await
         }
-        Content::Plain => {
-            by_stream(
-                service, call, &settings, &target, &found, guard, headers, content,
-            )
-            .await
+        Content::Sealed(_) | Content::Plain => {
+            copy_tags(call, &target, &mut headers).await?;
+            let reseal = Reseal {
+                service,
+                call,
+                settings: &settings,
+                target: &target,
+                guard,
+                checksum: another.or(settings.default_checksum),
+            };
+            reseal.by_stream(&mut found, headers, content).await
         }
         Content::SealedUnread => Err(object::archived()),
     }
@@ -263,87 +315,143 @@ impl Rebind<'_> {
             version: None,
             headers: HeaderMap::new(),
         };
-        let check = copied.etag != found.store_etag;
-        let shown = if check {
-            match service.find(&arrived).await {
+        let mut result = Writer::new("CopyObjectResult");
+        result.text("LastModified", &copied.last_modified);
+        if copied.etag == found.store_etag {
+            // The very bytes whose footer verified.
+            let fact = Fact::of(&sealed.footer);
+            service.learn(&arrived, &copied.etag, found.stored_len, fact);
+            let shown = object::shown_etag(settings, fact.tag, &copied.etag);
+            result.text("ETag", &quoted(&shown));
+            parts::write_checksum(&mut result, sealed);
+        } else {
+            let shown = match service.find(&arrived).await {
                 Ok(shown) => shown,
                 Err(Error::Integrity(Integrity::Footer | Integrity::Length)) if !to_itself => {
                     return Ok(None);
                 }
                 Err(error) => return Err(error),
-            }
-            .etag
-        } else {
-            // The very bytes whose footer verified.
-            let fact = Fact {
-                plaintext_len: found.len,
-                tag: FactTag::of(&sealed.footer),
             };
-            service.learn(&arrived, &copied.etag, found.stored_len, fact);
-            object::shown_etag(settings, fact.tag, &copied.etag)
-        };
-        Ok(Some(answer_with(
-            &store_headers,
-            &shown,
-            &copied.last_modified,
-        )))
+            result.text("ETag", &quoted(&shown.etag));
+            if let Content::Sealed(sealed) = &shown.content {
+                parts::write_checksum(&mut result, sealed);
+            }
+        }
+        Ok(Some(answer_with(&store_headers, result)))
     }
 }
 
-/// Reads an object that is not sealed and writes it sealed.
-#[allow(clippy::too_many_arguments)]
-async fn by_stream(
-    service: &Service,
-    call: &Call,
-    settings: &BucketSettings,
-    target: &Target<'_>,
-    found: &Found,
-    guard: Guard,
-    headers: HeaderMap,
-    content: HeaderMap,
-) -> Result<Option<Response>, Error> {
-    let request = target
-        .request(Method::GET)
-        .header("if-match", &quoted(&found.store_etag));
-    let answer = match target.store.send("GetObject", request).await {
+/// Longest source of a copy (S3: 5 GiB).
+const MAX_COPY: u64 = 5 << 30;
+
+/// The tags of the source, where the store does not copy them by itself.
+async fn copy_tags(call: &Call, target: &Target<'_>, headers: &mut HeaderMap) -> Result<(), Error> {
+    const TAGS: HeaderName = HeaderName::from_static("x-amz-tagging");
+    let replaced = call
+        .header("x-amz-tagging-directive")
+        .is_some_and(|directive| directive.eq_ignore_ascii_case("REPLACE"));
+    if replaced {
+        return Ok(());
+    }
+    headers.remove(TAGS);
+    let request = target.request(Method::GET).query("tagging", "");
+    let answer = match target.store.send("GetObjectTagging", request).await {
         Ok(answer) => answer,
-        Err(error) if error.status() == Some(StatusCode::PRECONDITION_FAILED) => return Ok(None),
+        // Of a store that knows no tags, or says in this way that there are none.
+        Err(error)
+            if matches!(error.code(), "NoSuchTagSet" | "NotImplemented")
+                || error.status() == Some(StatusCode::NOT_IMPLEMENTED) =>
+        {
+            return Ok(());
+        }
         Err(error) => return Err(error.into()),
     };
-    if object::store_etag(answer.headers()) != found.store_etag {
-        return Ok(None);
+    let document = target.store.document(answer).await?;
+    let tags = std::str::from_utf8(&document)
+        .ok()
+        .and_then(|document| xml::tags_as_query(document).ok())
+        .ok_or(StoreError::Malformed("tags are not understood"))?;
+    if !tags.is_empty() {
+        set(headers, TAGS, &tags);
     }
-    let length = object::content_length(answer.headers())?;
-    let md5 = settings.etag == EtagMode::Md5;
-    let body = Body::own(target.stream(answer, 0..length), length, md5);
-    let written = Written {
-        service,
-        settings,
-        store: &call.store,
-        bucket: &call.endpoint.bucket,
-        key: &call.endpoint.key,
-    };
-    let done = match written.write(headers, content, body).await {
-        Err(Error::Store(error)) if error.status() == Some(StatusCode::PRECONDITION_FAILED) => {
-            return Err(guard.refused());
-        }
-        done => done?,
-    };
-    let at = meta::last_modified(&done.store_headers)
-        .or_else(|| meta::date(&done.store_headers))
-        .unwrap_or_default();
-    Ok(Some(answer_with(
-        &done.store_headers,
-        &done.etag,
-        &date::format_iso8601(at),
-    )))
+    Ok(())
 }
 
-fn answer_with(store_headers: &HeaderMap, etag: &str, last_modified: &str) -> Response {
+/// A copy whose bytes pass through.
+struct Reseal<'a> {
+    service: &'a Service,
+    call: &'a Call,
+    settings: &'a BucketSettings,
+    target: &'a Target<'a>,
+    guard: Guard,
+    /// The checksum to compute.
+    checksum: Option<Algorithm>,
+}
+
+impl Reseal<'_> {
+    /// Reads the object and writes it sealed anew, as one stream.
+    async fn by_stream(
+        &self,
+        found: &mut Found,
+        headers: HeaderMap,
+        content: HeaderMap,
+    ) -> Result<Option<Response>, Error> {
+        let Self {
+            service,
+            call,
+            settings,
+            target,
+            ..
+        } = self;
+        let length = found.len;
+        if length > MAX_COPY {
+            return Err(Error::InvalidRequest(
+                "The specified copy source is larger than the maximum allowable size for a copy source: 5368709120",
+            ));
+        }
+        let stream = if length == 0 {
+            pump::empty()
+        } else {
+            match get::slice(service, target, found, 0..length).await? {
+                Some((stream, _)) => stream,
+                None => return Ok(None),
+            }
+        };
+        let md5 = settings.etag == EtagMode::Md5;
+        let body = Body::own_with(stream, length, md5, self.checksum);
+        let written = Written {
+            service,
+            settings,
+            store: &call.store,
+            bucket: &call.endpoint.bucket,
+            key: &call.endpoint.key,
+        };
+        let mut done = match written.write(headers, content, body).await {
+            Err(Error::Store(error)) if error.status() == Some(StatusCode::PRECONDITION_FAILED) => {
+                return Err(self.guard.refused());
+            }
+            done => done?,
+        };
+        let at = meta::last_modified(&done.store_headers)
+            .or_else(|| meta::date(&done.store_headers))
+            .unwrap_or_default();
+        let mut result = Writer::new("CopyObjectResult");
+        result.text("LastModified", &date::format_iso8601(at));
+        result.text("ETag", &quoted(&done.etag));
+        if let Some(checksum) = done.checksum {
+            result.text(checksum.algorithm().element(), &checksum.to_base64());
+            result.text("ChecksumType", parts::type_name(ChecksumType::FullObject));
+        }
+        if let Some(version) = found.headers.get("x-amz-version-id") {
+            let name = HeaderName::from_static("x-amz-copy-source-version-id");
+            done.store_headers.insert(name, version.clone());
+        }
+        Ok(Some(answer_with(&done.store_headers, result)))
+    }
+}
+
+fn answer_with(store_headers: &HeaderMap, result: Writer) -> Response {
     let mut headers = meta::common_response(store_headers);
     headers.remove(ETAG);
-    let mut result = Writer::new("CopyObjectResult");
-    result.text("LastModified", last_modified);
-    result.text("ETag", &quoted(etag));
     Response::xml(StatusCode::OK, headers, result.finish())
 }

@@ -254,6 +254,8 @@ impl Lister<'_> {
             return Some(Shown {
                 len,
                 etag: shown_etag(settings, FactTag::Opaque, &entry.store_etag),
+                // Its footer is not asked for, so that it is the same whatever the cache happens to hold.
+                checksum: None,
             });
         }
         let fact = self.service.facts.find(&FactKey {
@@ -266,6 +268,7 @@ impl Lister<'_> {
         Some(Shown {
             len: fact.plaintext_len,
             etag,
+            checksum: fact.checksum,
         })
     }
 
@@ -283,6 +286,7 @@ impl Lister<'_> {
         Ok(Some(match self.service.find(&target).await {
             Ok(found) => Shown {
                 len: found.len,
+                checksum: found.checksum(),
                 etag: found.etag,
             },
             Err(Error::Integrity(kind)) => {
@@ -296,6 +300,7 @@ impl Lister<'_> {
                 Shown {
                     len: entry.stored_len,
                     etag: entry.store_etag.clone(),
+                    checksum: None,
                 }
             }
             Err(Error::Store(error)) if error.status() == Some(StatusCode::NOT_FOUND) => {
@@ -310,6 +315,7 @@ impl Lister<'_> {
                 Shown {
                     len: Self::by_length(entry).unwrap_or(entry.stored_len),
                     etag: shown_etag(self.settings, FactTag::Opaque, &entry.store_etag),
+                    checksum: None,
                 }
             }
             Err(error) => return Err(error),

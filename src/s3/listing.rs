@@ -5,7 +5,10 @@ use std::fmt::Write as _;
 
 use bytes::Bytes;
 
+use super::facts::ChecksumKind;
+use super::parts::type_name;
 use super::xml::unescape;
+use crate::formats::v1::protocol_algorithm;
 use crate::protocol::uri;
 use crate::protocol::xml::{self, Malformed, walk};
 use crate::store::StoreError;
@@ -74,6 +77,8 @@ pub struct Shown {
     pub len: u64,
     /// ETag without quotes.
     pub etag: String,
+    /// What kind of checksum it has.
+    pub checksum: Option<ChecksumKind>,
 }
 
 /// What says where the next page begins.
@@ -243,7 +248,15 @@ impl Answer {
             match *name {
                 // The store's checksums are of the sealed bytes.
                 "ChecksumAlgorithm" | "ChecksumType" => continue,
-                "Size" => push_element(out, name, &shown.len.to_string()),
+                // Every entry has one; the order of S3 is checksum, size.
+                "Size" => {
+                    if let Some(checksum) = shown.checksum {
+                        let algorithm = protocol_algorithm(checksum.algorithm);
+                        push_element(out, "ChecksumAlgorithm", algorithm.name());
+                        push_element(out, "ChecksumType", type_name(checksum.kind));
+                    }
+                    push_element(out, name, &shown.len.to_string());
+                }
                 "ETag" => push_element(out, name, &format!("&quot;{}&quot;", shown.etag)),
                 _ => push_element(out, name, inner),
             }
@@ -281,6 +294,7 @@ fn push_element(out: &mut String, name: &str, inner: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::aead::{ChecksumAlgorithm, ChecksumType};
 
     fn object<'p, 'a>(page: &'p Page<'a>, at: usize) -> &'p Entry<'a> {
         match &page.items[at].kind {
@@ -307,11 +321,15 @@ mod tests {
         let shown = Shown {
             len: 7,
             etag: "f".into(),
+            checksum: Some(ChecksumKind {
+                algorithm: ChecksumAlgorithm::Sha1,
+                kind: ChecksumType::Composite,
+            }),
         };
         answer.push_object(entry, &shown);
         answer.push(&page, &page.items[1]);
         let expected = document
-            .replace("800", "7")
+            .replace("<Size>800", "<ChecksumAlgorithm>SHA1</ChecksumAlgorithm><ChecksumType>COMPOSITE</ChecksumType><Size>7")
             .replace("&quot;e&quot;", "&quot;f&quot;")
             .replace("<ChecksumAlgorithm>CRC32</ChecksumAlgorithm>", "");
         let out = answer.finish(Some(&page));
@@ -331,6 +349,7 @@ mod tests {
         let shown = Shown {
             len: 1,
             etag: String::new(),
+            checksum: None,
         };
         answer.push_object(object(&page, 0), &shown);
         let out = answer.finish(None);

@@ -11,7 +11,7 @@ use http_body_util::BodyExt;
 
 use super::Error;
 use super::call::{BucketSettings, EtagMode, Plaintext, Service};
-use super::facts::{Fact, FactKey, FactTag};
+use super::facts::{ChecksumKind, Fact, FactKey, FactTag};
 use super::meta;
 use crate::aead::{self, FOOTER_LEN};
 use crate::formats::Integrity;
@@ -76,6 +76,14 @@ impl Found {
         Current {
             etag: &self.etag,
             last_modified: meta::last_modified(&self.headers).unwrap_or_default(),
+        }
+    }
+
+    /// What kind of checksum it has, as far as that is known without the body.
+    pub fn checksum(&self) -> Option<ChecksumKind> {
+        match &self.content {
+            Content::Sealed(sealed) => ChecksumKind::of(&sealed.footer),
+            Content::SealedUnread | Content::Plain => None,
         }
     }
 
@@ -216,6 +224,7 @@ impl Service {
                     Fact {
                         plaintext_len: stored_len,
                         tag: FactTag::Plain,
+                        checksum: None,
                     },
                 );
                 return Ok(found);
@@ -230,10 +239,7 @@ impl Service {
             sealed.read_table(table)?;
         }
         let store_etag = store_etag(&headers);
-        let fact = Fact {
-            plaintext_len: sealed.footer.plaintext_len,
-            tag: FactTag::of(&sealed.footer),
-        };
+        let fact = Fact::of(&sealed.footer);
         self.learn(target, &store_etag, stored_len, fact);
         let etag = shown_etag(&settings, fact.tag, &store_etag);
         Ok(Found {

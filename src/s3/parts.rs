@@ -8,8 +8,10 @@ use http::{HeaderMap, HeaderName, StatusCode};
 use super::Error;
 use super::call::{Call, set};
 use super::object::{self, Content, Found, Target};
+use super::xml::Writer;
 use crate::aead::{
-    FOOTER_LEN, Layout, PartEntry, PartNumber, STREAM_HEADER_LEN, SegmentSize, StreamHeader,
+    ChecksumType, FOOTER_LEN, Layout, PartEntry, PartNumber, STREAM_HEADER_LEN, SegmentSize,
+    StreamHeader,
 };
 use crate::envelope::{Info, Record};
 use crate::formats::v1::{Sealed, protocol_checksum};
@@ -260,6 +262,15 @@ pub fn set_checksum(headers: &mut HeaderMap, sealed: &Sealed) {
     }
 }
 
+/// The same as XML elements.
+pub fn write_checksum(xml: &mut Writer, sealed: &Sealed) {
+    if let Some(checksum) = sealed.checksum() {
+        let value = shown_checksum(sealed, &checksum.to_base64());
+        xml.text(checksum.algorithm().element(), &value);
+        xml.text("ChecksumType", checksum_type(sealed));
+    }
+}
+
 /// An object's checksum as S3 shows it: a composite one names the number of parts.
 pub fn shown_checksum(sealed: &Sealed, base64: &str) -> String {
     match sealed.composite_of() {
@@ -268,11 +279,16 @@ pub fn shown_checksum(sealed: &Sealed, base64: &str) -> String {
     }
 }
 
-/// The checksum type as S3 spells it.
+/// The type of an object's checksum as S3 spells it.
 pub fn checksum_type(sealed: &Sealed) -> &'static str {
-    match sealed.composite_of() {
-        Some(_) => "COMPOSITE",
-        None => "FULL_OBJECT",
+    type_name(sealed.footer.checksum_type)
+}
+
+/// A checksum type as S3 spells it.
+pub fn type_name(kind: ChecksumType) -> &'static str {
+    match kind {
+        ChecksumType::Composite => "COMPOSITE",
+        ChecksumType::FullObject => "FULL_OBJECT",
     }
 }
 

@@ -6,13 +6,13 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use http_body_util::BodyExt;
 
 use super::call::{Body, BucketSettings, Call, EtagMode, Response, Service, set};
-use super::facts::{Fact, FactKey, FactTag};
+use super::facts::{ChecksumKind, Fact, FactKey, FactTag};
 use super::object::{self, Target, quoted, shown_etag};
 use super::{Error, meta};
-use crate::aead::{Etag, SegmentSize};
+use crate::aead::{ChecksumType, Etag, SegmentSize};
 use crate::envelope::{self, Info};
 use crate::formats::v1;
-use crate::protocol::checksum::Algorithm;
+use crate::protocol::checksum::Checksum;
 use crate::protocol::conditions::{Conditions, Outcome};
 use crate::pump::{self, BodyError, BoxBody, Capture, Failure, FooterSource, SealBody, Sealing};
 use crate::store::{Store, StoreError};
@@ -64,11 +64,11 @@ pub async fn put(service: &Service, call: Call) -> Result<Response, Error> {
     if done.store_headers.contains_key(&size) {
         set(&mut answer, size, &length.to_string());
     }
-    if let Some((algorithm, value)) = done.checksum {
+    if let Some(checksum) = done.checksum {
         set(
             &mut answer,
-            HeaderName::from_static(algorithm.header()),
-            &value,
+            HeaderName::from_static(checksum.algorithm().header()),
+            &checksum.to_base64(),
         );
         answer.insert(
             "x-amz-checksum-type",
@@ -218,8 +218,8 @@ pub struct Done {
     pub store_headers: HeaderMap,
     /// The ETag that clients see.
     pub etag: String,
-    /// The client's checksum, verified.
-    pub checksum: Option<(Algorithm, String)>,
+    /// The client's checksum, verified, or the one that was computed in its place.
+    pub checksum: Option<Checksum>,
 }
 
 impl Written<'_> {
@@ -332,14 +332,16 @@ impl Written<'_> {
                 Fact {
                     plaintext_len: length,
                     tag: FactTag::sealed(md5),
+                    checksum: digests.checksum.map(|checksum| ChecksumKind {
+                        algorithm: v1::footer_algorithm(checksum.algorithm()),
+                        kind: ChecksumType::FullObject,
+                    }),
                 },
             );
         }
         Ok(Done {
             etag: shown_etag(self.settings, FactTag::sealed(md5), &store_etag),
-            checksum: digests
-                .checksum
-                .map(|checksum| (checksum.algorithm(), checksum.to_base64())),
+            checksum: digests.checksum,
             store_headers,
         })
     }

@@ -11,7 +11,7 @@ use quick_cache::sync::Cache;
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
-use crate::aead::{Etag, Footer};
+use crate::aead::{ChecksumAlgorithm, ChecksumType, Etag, Footer};
 use crate::telemetry::metrics::{self, CacheEvent};
 use disk::Disk;
 
@@ -42,9 +42,46 @@ pub struct Fact {
     pub plaintext_len: u64,
     /// Where its ETag comes from.
     pub tag: FactTag,
+    /// What kind of checksum it has.
+    pub checksum: Option<ChecksumKind>,
 }
 
-/// Where an ETag comes from. A new kind needs a number of its own in [`Fact::encode`] and [`Fact::decode`].
+/// What listings tell of a checksum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChecksumKind {
+    /// Algorithm.
+    pub algorithm: ChecksumAlgorithm,
+    /// What it is taken over.
+    pub kind: ChecksumType,
+}
+
+impl ChecksumKind {
+    /// Of an object with this footer.
+    pub fn of(footer: &Footer) -> Option<Self> {
+        footer.checksum.map(|checksum| Self {
+            algorithm: checksum.algorithm(),
+            kind: footer.checksum_type,
+        })
+    }
+
+    /// Five bits that are not all 0: the footer's number of the algorithm, and whether it is composite.
+    fn encode(self) -> u8 {
+        self.algorithm.code() << 1 | u8::from(self.kind == ChecksumType::Composite)
+    }
+
+    /// Reads what [`ChecksumKind::encode`] wrote.
+    fn decode(bits: u8) -> Option<Self> {
+        Some(Self {
+            algorithm: ChecksumAlgorithm::from_code(bits >> 1)?,
+            kind: match bits & 1 {
+                0 => ChecksumType::FullObject,
+                _ => ChecksumType::Composite,
+            },
+        })
+    }
+}
+
+/// Where an ETag comes from. A new kind needs a number in [`Fact::encode`] and [`Fact::decode`] that none has had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FactTag {
     /// MD5 of the plaintext, from the footer.
@@ -74,30 +111,49 @@ impl FactTag {
 }
 
 impl Fact {
-    /// As it stands on disk: the kind of its tag, the length, what the tag holds. Numbers never change their meaning.
+    /// What this footer says.
+    pub fn of(footer: &Footer) -> Self {
+        Self {
+            plaintext_len: footer.plaintext_len,
+            tag: FactTag::of(footer),
+            checksum: ChecksumKind::of(footer),
+        }
+    }
+
+    /// As it stands on disk: one byte, the length, what the tag holds. The byte is the number of the tag's kind, above the
+    /// [`CHECKSUM`] bits in sealed objects. Numbers never change their meaning: 1, 2 and 4 alone stood for sealed objects
+    /// without a word of their checksums.
     fn encode(&self) -> Vec<u8> {
         let of_parts;
         let (kind, rest): (u8, &[u8]) = match &self.tag {
-            FactTag::Md5(md5) => (1, md5),
-            FactTag::Opaque => (2, &[]),
-            FactTag::Plain => (3, &[]),
+            FactTag::Plain => (PLAIN, &[]),
+            FactTag::Md5(md5) => (MD5, md5),
+            FactTag::Opaque => (OPAQUE, &[]),
             FactTag::Multipart(md5, count) => {
                 of_parts = [&md5[..], &count.to_be_bytes()].concat();
-                (4, &of_parts)
+                (MULTIPART, &of_parts)
             }
         };
-        [&[kind], &self.plaintext_len.to_be_bytes()[..], rest].concat()
+        let checksum = self.checksum.filter(|_| kind != PLAIN);
+        let first = kind | checksum.map_or(0, ChecksumKind::encode);
+        [&[first], &self.plaintext_len.to_be_bytes()[..], rest].concat()
     }
 
-    /// Reads what [`Fact::encode`] wrote; `None` for a kind that this version does not know.
+    /// Reads what [`Fact::encode`] wrote; `None` for a kind that this version does not know, or an earlier one wrote that
+    /// knew less.
     fn decode(bytes: &[u8]) -> Option<Self> {
-        let (kind, rest) = bytes.split_first()?;
+        let (first, rest) = bytes.split_first()?;
         let (len, rest) = rest.split_first_chunk()?;
-        let tag = match (kind, rest) {
-            (1, rest) => FactTag::Md5(rest.try_into().ok()?),
-            (2, []) => FactTag::Opaque,
-            (3, []) => FactTag::Plain,
-            (4, rest) => {
+        let checksum = match first & CHECKSUM {
+            _ if *first == PLAIN => None,
+            0 => None,
+            bits => Some(ChecksumKind::decode(bits)?),
+        };
+        let tag = match (*first, first & !CHECKSUM, rest) {
+            (PLAIN, _, []) => FactTag::Plain,
+            (_, MD5, rest) => FactTag::Md5(rest.try_into().ok()?),
+            (_, OPAQUE, []) => FactTag::Opaque,
+            (_, MULTIPART, rest) => {
                 let (md5, count) = rest.split_first_chunk()?;
                 FactTag::Multipart(*md5, u16::from_be_bytes(count.try_into().ok()?))
             }
@@ -106,12 +162,21 @@ impl Fact {
         Some(Self {
             plaintext_len: u64::from_be_bytes(*len),
             tag,
+            checksum,
         })
     }
 }
 
 /// Stands for a [`FactKey`] in its scope: entries take the same room whatever names they are about.
 type Place = [u8; 32];
+
+/// Numbers of tags in files. Do not change them.
+const PLAIN: u8 = 3;
+const MD5: u8 = 1 << 5;
+const OPAQUE: u8 = 2 << 5;
+const MULTIPART: u8 = 3 << 5;
+/// The bits that tell the kind of checksum.
+const CHECKSUM: u8 = (1 << 5) - 1;
 
 /// What decides, beside the bytes themselves, whether the objects of a bucket verify: the keys, the bucket's name in
 /// the binding, its rules. Facts that were learnt under another scope are not found.

@@ -24,7 +24,17 @@ fn fact(n: usize) -> Fact {
             1 => FactTag::Opaque,
             _ => FactTag::Plain,
         },
+        checksum: match n % 6 {
+            0 => checksums().nth(n % 10),
+            _ => None,
+        },
     }
+}
+
+fn checksums() -> impl Iterator<Item = ChecksumKind> {
+    let kinds = [ChecksumType::FullObject, ChecksumType::Composite];
+    let all = ChecksumAlgorithm::ALL.into_iter();
+    all.flat_map(move |algorithm| kinds.map(|kind| ChecksumKind { algorithm, kind }))
 }
 
 fn open(bytes: u64, path: Option<&Path>) -> Result<Facts, FactsError> {
@@ -232,12 +242,26 @@ fn a_damaged_file_costs_time_and_no_truth() {
     assert!(put_aside > 10, "{put_aside}");
 }
 
+/// What an earlier version wrote of sealed objects says nothing of their checksums, so it is learnt again.
+#[test]
+fn facts_of_an_earlier_version_are_missed() {
+    let len = 7u64.to_be_bytes();
+    for (kind, rest) in [(1, &[9; 16][..]), (2, &[]), (4, &[9; 18])] {
+        assert_eq!(Fact::decode(&[&[kind], &len[..], rest].concat()), None);
+    }
+    let plain = Fact::decode(&[&[3], &len[..]].concat()).unwrap();
+    assert_eq!((plain.plaintext_len, plain.tag), (7, FactTag::Plain));
+}
+
 proptest! {
     #[test]
-    fn facts_are_read_back(plaintext_len: u64, md5: [u8; 16], kind in 0..3) {
-        let tag = [FactTag::Md5(md5), FactTag::Opaque, FactTag::Plain][kind as usize];
-        let fact = Fact { plaintext_len, tag };
+    fn facts_are_read_back(plaintext_len: u64, md5: [u8; 16], parts: u16, kind in 0..3, checksum in 0..11usize) {
+        let tag = [FactTag::Md5(md5), FactTag::Opaque, FactTag::Multipart(md5, parts)][kind as usize];
+        let checksum = checksums().nth(checksum);
+        let fact = Fact { plaintext_len, tag, checksum };
         prop_assert_eq!(Fact::decode(&fact.encode()), Some(fact));
+        let plain = Fact { tag: FactTag::Plain, checksum: None, ..fact };
+        prop_assert_eq!(Fact::decode(&plain.encode()), Some(plain));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use http_body_util::BodyExt;
 use md5::{Digest, Md5};
 
 use super::super::call::{Call, Response, Service};
-use super::super::facts::{Fact, FactTag};
+use super::super::facts::{ChecksumKind, Fact, FactTag};
 use super::super::object::{self, Content, Found, Target, quoted, shown_etag};
 use super::super::put::{Guard, guard_write};
 use super::super::xml::{Writer, read_document};
@@ -239,6 +239,7 @@ impl Completion<'_> {
             Fact {
                 plaintext_len: tail.plaintext_len,
                 tag,
+                checksum: tail.checksum_kind,
             },
         );
         clean(staging).await;
@@ -526,6 +527,7 @@ impl Completion<'_> {
                 part_size: part_size(&entries),
             }),
         };
+        let checksum_kind = ChecksumKind::of(&footer);
         let footer = footer
             .seal(
                 service.engine,
@@ -562,6 +564,7 @@ impl Completion<'_> {
             store_etag,
             md5,
             checksum,
+            checksum_kind,
             plaintext_len,
             stored_len,
         })
@@ -751,6 +754,7 @@ struct Tail {
     store_etag: String,
     md5: Option<[u8; 16]>,
     checksum: Option<(Checksum, bool)>,
+    checksum_kind: Option<ChecksumKind>,
     plaintext_len: u64,
     stored_len: u64,
 }
@@ -802,8 +806,8 @@ pub fn is_table_and_footer(stored_len: u64, wanted: Option<Wanted>) -> bool {
         return false;
     };
     // A part whose checksum is not known leaves the object without one.
-    let with = wanted.map(|wanted| v1::footer_algorithm(wanted.algorithm));
-    [None, with].into_iter().any(|algorithm| {
+    let with = v1::footer_algorithm(wanted.unwrap_or(Wanted::BY_DEFAULT).algorithm);
+    [None, Some(with)].into_iter().any(|algorithm| {
         // Lengths ascend with the count.
         let (mut least, mut most) = (1, MAX_NUMBER);
         while least < most {
@@ -828,7 +832,7 @@ fn combined_md5(entries: &[PartEntry]) -> Option<[u8; 16]> {
 
 /// The checksum of the object, and whether it is composite; `None` where a part's is not known.
 fn combined_checksum(wanted: Option<Wanted>, entries: &[PartEntry]) -> Option<(Checksum, bool)> {
-    let wanted = wanted?;
+    let wanted = wanted.unwrap_or(Wanted::BY_DEFAULT);
     let of = |entry: &PartEntry| {
         let checksum = entry.checksum?;
         Checksum::from_bytes(wanted.algorithm, checksum.value())

@@ -76,7 +76,8 @@ pub async fn copy_part(service: &Service, mut call: Call) -> Result<Response, Er
         let mut xml = Writer::new("CopyPartResult");
         xml.text("LastModified", &date::format_iso8601((service.now)()));
         xml.text("ETag", &quoted(&sent.etag));
-        if let Some(checksum) = sent.checksum {
+        // As S3 does: none where nobody asked for one.
+        if let Some(checksum) = sent.checksum.filter(|_| upload.checksum.is_some()) {
             xml.text(checksum.algorithm().element(), &checksum.to_base64());
         }
         return Ok(Response::xml(StatusCode::OK, headers, xml.finish()));

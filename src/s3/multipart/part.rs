@@ -67,10 +67,7 @@ pub async fn upload_part(service: &Service, mut call: Call) -> Result<Response, 
     .await?;
     let mut headers = done.headers;
     set(&mut headers, ETAG, &quoted(&done.etag));
-    if let Some(checksum) = done
-        .checksum
-        .filter(|_| sent.is_some() || upload.checksum.is_some())
-    {
+    if let Some(checksum) = done.checksum {
         set(
             &mut headers,
             HeaderName::from_static(checksum.algorithm().header()),
@@ -129,7 +126,7 @@ pub struct Sent {
     pub headers: HeaderMap,
     /// The receipt.
     pub etag: String,
-    /// The checksum that was computed, if any.
+    /// The checksum that came with it, or else the one that was computed, if any.
     pub checksum: Option<Checksum>,
 }
 
@@ -152,10 +149,13 @@ impl Sending<'_> {
         metrics::object_size(Direction::In, *length);
         let finished = body.finished.clone();
         // The checksum of the whole object is made of the parts', so each part has one.
-        let missing = upload
+        let settings = (service.settings)(&endpoint.bucket);
+        let of_object = upload
             .checksum
             .map(|wanted| wanted.algorithm)
-            .filter(|_| body.expected.algorithm().is_none());
+            .or(settings.default_checksum);
+        let sent = body.expected.algorithm();
+        let missing = of_object.filter(|_| sent != of_object);
         let verified = VerifyBody::new(
             body.stream,
             Verification {
@@ -215,20 +215,17 @@ impl Sending<'_> {
         let (Some(digests), Some(also)) = (finished.digests(), also.digests()) else {
             return Err(early.into());
         };
-        let md5_shown = (service.settings)(&endpoint.bucket).etag == EtagMode::Md5;
-        let checksum = digests.checksum.or(also.checksum);
+        let md5_shown = settings.etag == EtagMode::Md5;
         let receipt = Receipt {
             held,
             plaintext_len: *length,
             header,
             md5: digests.md5.filter(|_| md5_shown),
-            checksum: checksum
+            checksum: [digests.checksum, also.checksum]
+                .into_iter()
+                .flatten()
+                .find(|value| Some(value.algorithm()) == of_object)
                 .as_ref()
-                .filter(|value| {
-                    upload
-                        .checksum
-                        .is_some_and(|wanted| wanted.algorithm == value.algorithm())
-                })
                 .and_then(v1::footer_checksum),
             store_etag: store_etag(&store_headers),
         };
@@ -259,7 +256,7 @@ impl Sending<'_> {
         Ok(Sent {
             headers,
             etag,
-            checksum,
+            checksum: digests.checksum.or(also.checksum),
         })
     }
 

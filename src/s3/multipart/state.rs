@@ -63,6 +63,12 @@ pub struct Wanted {
 }
 
 impl Wanted {
+    /// That of an upload for which nobody asked for one, where each of its parts was given one (`default_checksum`).
+    pub const BY_DEFAULT: Self = Self {
+        algorithm: Algorithm::Crc64Nvme,
+        composite: false,
+    };
+
     /// As S3 spells the type.
     pub fn type_name(self) -> &'static str {
         if self.composite {
