@@ -900,6 +900,110 @@ async fn parts_are_copied_from_other_objects() {
 }
 
 #[tokio::test]
+async fn copied_parts_tell_the_checksum_that_the_upload_asks_for() {
+    use sealgate::protocol::checksum::{Algorithm, Checksum};
+    let world = World::with_bucket().await;
+    let source = body(1, 300);
+    world.put("source", &source).await;
+    for algorithm in Algorithm::ALL.map(Some).into_iter().chain([None]) {
+        let mut ask = Ask::object(Method::POST, BUCKET, "k");
+        if let Some(algorithm) = algorithm {
+            ask = ask.header("x-amz-checksum-algorithm", algorithm.name());
+        }
+        let upload = Upload::with(&world, ask, "k").await;
+        let copy = upload
+            .part("1", b"")
+            .header("x-amz-copy-source", "/bucket/source")
+            .header("x-amz-copy-source-range", "bytes=7-99");
+        let answer = world.send(copy).await;
+        for other in Algorithm::ALL {
+            let expected: &[String] = match Some(other) == algorithm {
+                true => &[Checksum::of(other, &source[7..100]).to_base64()],
+                false => &[],
+            };
+            assert_eq!(answer.elements(other.element()), expected, "{answer:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn listings_tell_the_checksums_that_uploads_ask_for() {
+    let world = World::with_bucket().await;
+    let mut expected = Vec::new();
+    for (key, algorithm, kind) in [
+        ("a b+c/ä", "CRC32", "COMPOSITE"),
+        ("b", "CRC32C", "FULL_OBJECT"),
+        ("c", "CRC64NVME", "FULL_OBJECT"),
+        ("d", "", ""),
+        ("e", "SHA256", "COMPOSITE"),
+    ] {
+        let mut ask = Ask::object(Method::POST, BUCKET, key);
+        if !algorithm.is_empty() {
+            ask = ask
+                .header("x-amz-checksum-algorithm", algorithm)
+                .header("x-amz-checksum-type", kind);
+        }
+        let mut upload = Upload::with(&world, ask, key).await;
+        if algorithm.is_empty() {
+            upload.put(1, b"part").await;
+        }
+        let page = world.send(upload.ask(Method::GET)).await;
+        let null = |text: &str| if text.is_empty() { "null" } else { text }.to_owned();
+        assert_eq!(page.element("ChecksumAlgorithm"), null(algorithm));
+        assert_eq!(page.element("ChecksumType"), null(kind));
+        if !algorithm.is_empty() {
+            expected.push((algorithm.to_owned(), kind.to_owned()));
+        }
+    }
+    let lines = |answer: &Answer| {
+        let algorithms = answer.elements("ChecksumAlgorithm").into_iter();
+        algorithms
+            .zip(answer.elements("ChecksumType"))
+            .collect::<Vec<_>>()
+    };
+    let other = world.again().await;
+    for (address, requests) in [(world.address, 1), (other, 6)] {
+        for query in ["uploads=", "encoding-type=url&uploads="] {
+            world.spy.take();
+            let ask = Ask::bucket(Method::GET, BUCKET).query(query);
+            let answer = world.send_to(address, ask).await;
+            assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+            assert_eq!(answer.elements("UploadId").len(), 5);
+            assert_eq!(lines(&answer), expected, "{}", answer.text());
+            assert_eq!(world.spy.take().len(), requests);
+        }
+    }
+    // A state that is not there, may not be read or was changed hides nothing but this.
+    for (status, code) in [(404, "NoSuchKey"), (403, "AccessDenied"), (200, "")] {
+        world.spy.lie(move |seen, mut reply| {
+            if seen.target.contains("/state") {
+                match status {
+                    200 => reply.body[600] ^= 1,
+                    _ => {
+                        reply.status = StatusCode::from_u16(status).unwrap();
+                        reply.body = format!("<Error><Code>{code}</Code></Error>").into_bytes();
+                        reply.fix_length();
+                    }
+                }
+            }
+            reply.encode()
+        });
+        let ask = Ask::bucket(Method::GET, BUCKET).query("uploads=");
+        let answer = world.send_to(other, ask).await;
+        assert_eq!(answer.elements("UploadId").len(), 5, "{answer:?}");
+        assert_eq!(lines(&answer), [], "{}", answer.text());
+    }
+    world.spy.lie(|seen, mut reply| {
+        if seen.target.contains("/state") {
+            reply.status = StatusCode::INTERNAL_SERVER_ERROR;
+        }
+        reply.encode()
+    });
+    let ask = Ask::bucket(Method::GET, BUCKET).query("uploads=");
+    assert!(world.send_to(other, ask).await.status.is_server_error());
+}
+
+#[tokio::test]
 async fn the_reserved_prefix_is_the_gateways_own() {
     let world = World::with_bucket().await;
     let mut upload = Upload::create(&world, "k").await;

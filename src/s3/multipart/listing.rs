@@ -1,4 +1,4 @@
-//! ListParts, which shows held parts too and plaintext sizes, and ListMultipartUploads.
+//! ListParts, which shows held parts too and plaintext sizes.
 
 use std::collections::BTreeMap;
 
@@ -10,9 +10,9 @@ use super::super::xml::Writer;
 use super::super::{Error, meta};
 use super::complete::{is_table_and_footer, is_tail, part_plaintext_len};
 use super::staging::{Staging, is_denied};
+use super::state::Wanted;
 use super::xml::{PartsPage, StoredPart, parse_parts};
 use super::{state, upload_id};
-use crate::protocol::uri::Query;
 use crate::store::{Request, Store};
 
 /// Parts on one page (S3: 1,000).
@@ -94,10 +94,12 @@ pub async fn list_parts(service: &Service, call: Call) -> Result<Response, Error
         "IsTruncated",
         if more && max > 0 { "true" } else { "false" },
     );
-    if let Some(wanted) = upload.checksum {
-        xml.text("ChecksumAlgorithm", wanted.algorithm.name());
-        xml.text("ChecksumType", wanted.type_name());
-    }
+    // S3 says "null" of an upload for which nobody asked for one.
+    let wanted = upload.checksum;
+    let algorithm = wanted.map_or("null", |wanted| wanted.algorithm.name());
+    xml.text("ChecksumAlgorithm", algorithm);
+    let kind = wanted.map_or("null", Wanted::type_name);
+    xml.text("ChecksumType", kind);
     for part in shown {
         xml.open("Part");
         xml.text("PartNumber", &part.number.to_string());
@@ -120,7 +122,10 @@ pub fn listed_etag(store_etag: &str) -> String {
 }
 
 /// A query value that is a number that is not negative.
-fn number(call: &Call, name: &'static str) -> Result<Option<u32>, Error> {
+///
+/// # Errors
+/// [`Error::InvalidArgument`].
+pub fn number(call: &Call, name: &'static str) -> Result<Option<u32>, Error> {
     match call.parameter(name).filter(|text| !text.is_empty()) {
         None => Ok(None),
         Some(text) => match text.parse::<i32>() {
@@ -185,36 +190,4 @@ pub async fn stored_parts(
             _ => return Ok(parts),
         }
     }
-}
-
-/// Answers ListMultipartUploads, as the store does: keys and upload ids are its own.
-///
-/// # Errors
-/// [`Error`].
-pub async fn list_uploads(_service: &Service, call: Call) -> Result<Response, Error> {
-    number(&call, "max-uploads")?;
-    let mut request = Request::bucket(Method::GET, &call.endpoint.bucket);
-    request.query = passed_on(&call.query);
-    request.headers = meta::read_settings(&call.headers);
-    let answer = call.store.send("ListMultipartUploads", request).await?;
-    let headers = meta::common_response(answer.headers());
-    let document = call.store.document(answer).await?;
-    Ok(Response::xml(StatusCode::OK, headers, document))
-}
-
-fn passed_on(query: &Query) -> Query {
-    let mut query = query.clone();
-    query.retain(|name| {
-        matches!(
-            name,
-            "uploads"
-                | "prefix"
-                | "delimiter"
-                | "encoding-type"
-                | "key-marker"
-                | "max-uploads"
-                | "upload-id-marker"
-        )
-    });
-    query
 }

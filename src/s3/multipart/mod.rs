@@ -18,16 +18,18 @@ mod listing;
 mod part;
 mod staging;
 mod state;
+mod uploads;
 pub mod xml;
 
 pub use abort::abort;
 pub use complete::complete;
 pub use copy_part::copy_part;
 pub use create::create;
-pub use listing::{list_parts, list_uploads};
+pub use listing::list_parts;
 pub use part::upload_part;
 pub use staging::empty_of_temporary;
 pub use state::Uploads;
+pub use uploads::list_uploads;
 
 use super::Error;
 use super::call::Call;

@@ -325,6 +325,30 @@ pub async fn load_now(
     Ok(service.uploads.learn(staging, upload))
 }
 
+/// The checksum that the client of an upload asked for; `None` also where its state does not say so.
+///
+/// # Errors
+/// [`Error`]. That the state is not there is none.
+pub async fn checksum(
+    service: &Service,
+    staging: &Staging,
+    upload_id: &str,
+) -> Result<Option<Wanted>, Error> {
+    if let Some(upload) = service.uploads.find(&staging.folder) {
+        return Ok(upload.checksum);
+    }
+    // It is bound to its own key, which is a digest of bucket, key and upload id.
+    let state = read(service, staging).await?;
+    let Some(state) = state.filter(|state| state.upload_id == upload_id) else {
+        return Ok(None);
+    };
+    Wanted::parse(
+        state.checksum_algorithm.as_deref(),
+        state.checksum_type.as_deref(),
+    )
+    .map_err(|_| Integrity::MetadataMalformed.into())
+}
+
 /// What a state says of itself, for jobs that clean up.
 pub struct Described {
     /// Bucket of the upload.
