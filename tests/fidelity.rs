@@ -449,3 +449,54 @@ async fn only_uploads_take_a_body_in_chunks_and_chunks_have_a_least_size() {
         world.send(Ask::delete("bucket", "key")).await;
     }
 }
+
+#[tokio::test]
+async fn object_locks_reach_the_store_and_are_told_as_it_tells_them() {
+    const LOCK: [(&str, &str); 3] = [
+        ("x-amz-object-lock-mode", "COMPLIANCE"),
+        (
+            "x-amz-object-lock-retain-until-date",
+            "2030-01-01T00:00:00Z",
+        ),
+        ("x-amz-object-lock-legal-hold", "ON"),
+    ];
+    let world = World::with_bucket().await;
+    world.put("key", b"x").await;
+    let locked = |ask: Ask| {
+        let names = LOCK.into_iter();
+        names.fold(ask, |ask, (name, value)| ask.header(name, value))
+    };
+    for (ask, operation) in [
+        (Ask::put("bucket", "put", b"x"), "/bucket/put"),
+        (Ask::copy("bucket", "key", "copy"), "/bucket/copy"),
+        (
+            Ask::object(Method::POST, "bucket", "parts").query("uploads="),
+            "/bucket/parts?uploads",
+        ),
+    ] {
+        world.spy.take();
+        world.send(locked(ask)).await;
+        let asked = world.spy.take();
+        let of = |target: &str| target.starts_with(operation);
+        let write = asked.iter().find(|r| r.method != "GET" && of(&r.target));
+        let write = write.unwrap_or_else(|| panic!("{asked:?}"));
+        for (name, value) in LOCK {
+            assert_eq!(write.header(name), value, "{operation}");
+        }
+        // What the gateway keeps beside an upload is not locked with it.
+        let beside = asked.iter().filter(|r| !of(&r.target));
+        assert!(beside.clone().all(|r| r.header(LOCK[0].0).is_empty()));
+    }
+    world.spy.lie(|_, mut reply| {
+        for (name, value) in LOCK {
+            reply.headers.insert(name, value.parse().unwrap());
+        }
+        reply.encode()
+    });
+    for ask in [Ask::head("bucket", "key"), Ask::get("bucket", "key")] {
+        let answer = world.send(ask).await;
+        for (name, value) in LOCK {
+            assert_eq!(answer.header(name), value, "{answer:?}");
+        }
+    }
+}
