@@ -66,8 +66,8 @@ start_ceph() {
 
 # The same users as the store's, each with the same keys and with the store's own credentials, so that whatever the
 # store knows of them (owners, ACLs, policies) holds behind the gateway too.
-start_gateway() { # ENDPOINT NAME, users as "access secret" lines on standard input; sets GATEWAY_ENDPOINT
-  local endpoint=$1 name=$2 port admin access secret config
+start_gateway() { # ENDPOINT NAME [DEFAULT_CHECKSUM], users as "access secret" lines on standard input; sets GATEWAY_ENDPOINT
+  local endpoint=$1 name=$2 checksum=${3:-none} port admin access secret config
   port=$(free_port) admin=$(free_port) config=$T/$2.yaml
   [ -f "$T/main.key" ] || sealgate keygen --out "$T/main.key"
   {
@@ -80,6 +80,8 @@ keyring:
 # What anybody may do is the store's to say, as it is for those who are known.
 anonymous:
   rules: [{buckets: ["*"], actions: [read, write, list, delete, overwrite, admin]}]
+buckets:
+  "*": {default_checksum: $checksum}
 users:
 C
     while read -r access secret; do
@@ -198,7 +200,8 @@ versitygw_twice() {
   echo "# versitygw, directly: $(versitygw_tests direct "${stores[@]}")"
   local gateways=()
   for store in "${stores[@]}"; do
-    start_gateway "$store" "versitygw-gateway-${#gateways[@]}" <<<"$S3_ACCESS $S3_SECRET"
+    # As that store does, and S3.
+    start_gateway "$store" "versitygw-gateway-${#gateways[@]}" crc64nvme <<<"$S3_ACCESS $S3_SECRET"
     gateways+=("$GATEWAY_ENDPOINT")
   done
   echo "# versitygw, through the gateway: $(versitygw_tests through "${gateways[@]}")"
