@@ -20,6 +20,7 @@ use http::header::{
 use http::{HeaderMap, Request};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use sha2::{Digest, Sha256};
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -30,16 +31,21 @@ use crate::admin::{self, Readiness};
 use crate::aead::Engine;
 use crate::auth::{self, AuthError, Payload, RequestHead, Signer};
 use crate::config::{
-    self, Config, DefaultChecksum, EtagKind, KeyKind, PlaintextObjects, UserMetadata,
+    self, Config, DefaultChecksum, EtagKind, KeyKind, PlaintextObjects, UserMetadata, Verify,
 };
+use crate::formats::foreign::Format;
+use crate::formats::{Formats, S3proxy};
 use crate::keys::{KeyEncryptionKey, KeyId, Keyring, KeyringError, LocalKey};
 use crate::policy::{Policy, PolicyError, UserHandle};
 use crate::protocol::aws_chunked::{self, Decoder};
 use crate::protocol::checksum::{Algorithm, Expected};
 use crate::protocol::uri::{Query, Target};
 use crate::pump::{BodyError, IdleLimit, Verification, VerifyBody};
-use crate::s3::{self, BucketSettings, Call, EtagMode, Kind, Plaintext, Response, Service};
+use crate::s3::{
+    self, BucketSettings, Call, Checked, EtagMode, Kind, Plaintext, Response, Service,
+};
 use crate::secret::Secret;
+use crate::spool::{Spool, SpoolError};
 use crate::store::{self, Addressing, Client, Store, StoreError, Timeouts};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics;
@@ -73,6 +79,9 @@ pub enum StartError {
     /// Cache.
     #[error("cache: {0}")]
     Cache(#[from] s3::FactsError),
+    /// Spool.
+    #[error("spool: {0}")]
+    Spool(#[from] SpoolError),
     /// Metrics.
     #[error("metrics: {0}")]
     Metrics(String),
@@ -160,7 +169,12 @@ impl Gateway {
             })
             .collect();
         let buckets = config.buckets.clone();
-        let settings = move |bucket: &str| Arc::new(bucket_settings(&buckets.of(bucket)));
+        let formats = config
+            .compat
+            .as_ref()
+            .map(|compat| Arc::new(formats(compat)));
+        let settings =
+            move |bucket: &str| Arc::new(bucket_settings(&buckets.of(bucket), formats.as_ref()));
         let buckets = config.buckets.clone();
         let cors = move |bucket: &str| buckets.of(bucket).cors;
         Ok(Self {
@@ -169,6 +183,7 @@ impl Gateway {
                 engine: Engine::default(),
                 settings: Box::new(settings),
                 facts: facts(config)?,
+                spool: spool(config)?,
                 reserved_prefix: config.multipart.prefix.clone(),
                 min_part: config.multipart.min_part_size,
                 list_concurrency: config.limits.list_concurrency,
@@ -621,7 +636,45 @@ fn signer(credentials: &config::StoreCredentials, region: &str) -> Signer {
     )
 }
 
-fn bucket_settings(settings: &config::BucketSettings) -> BucketSettings {
+/// The formats of other programs that are read.
+fn formats(compat: &config::Compat) -> Formats {
+    let mut formats: Vec<Box<dyn Format>> = Vec::new();
+    if let Some(s3proxy) = &compat.s3proxy {
+        formats.push(Box::new(S3proxy::new(
+            s3proxy.tags.iter().map(String::as_str),
+            s3proxy.secrets.iter().map(Secret::expose),
+            s3proxy.zero_key,
+        )));
+    }
+    Formats::new(formats, compat.accept_unsigned.map(|accept| accept.ends()))
+}
+
+/// Where objects wait that are checked as a whole. Its folder is looked at only where there can be such objects.
+fn spool(config: &Config) -> Result<Spool, SpoolError> {
+    let section = &config.spool;
+    let spool = Spool::new(&section.dir, section.bytes, section.max_object);
+    if config.compat.is_some() || config.buckets.verify_objects() {
+        spool.check()?;
+    }
+    Ok(spool)
+}
+
+/// Says, where it is so, that objects of other programs are not read any more.
+fn report_compat(compat: &config::Compat) {
+    if let Some(accept) = &compat.accept_unsigned
+        && accept.ends() <= now()
+    {
+        tracing::error!(
+            until = %accept.until,
+            "compat.accept_unsigned.until has passed: objects of other programs are refused; migrate them, or set a later day"
+        );
+    }
+}
+
+fn bucket_settings(
+    settings: &config::BucketSettings,
+    formats: Option<&Arc<Formats>>,
+) -> BucketSettings {
     BucketSettings {
         plaintext: match settings.plaintext {
             PlaintextObjects::Refuse => Plaintext::Refuse,
@@ -643,7 +696,21 @@ fn bucket_settings(settings: &config::BucketSettings) -> BucketSettings {
             DefaultChecksum::None => None,
             DefaultChecksum::Crc64Nvme => Some(Algorithm::Crc64Nvme),
         },
+        checked: match settings.verify {
+            Verify::Object => Checked::Object,
+            Verify::Segment => Checked::Segment,
+        },
+        formats: formats.filter(|_| settings.compat).cloned(),
     }
+}
+
+/// What decides whether objects of other programs open. It is hashed before it goes anywhere.
+fn compat_scope(compat: &config::Compat) -> String {
+    let secrets = compat.s3proxy.iter().flat_map(|s3proxy| &s3proxy.secrets);
+    let secrets: Vec<[u8; 32]> = secrets
+        .map(|secret| Sha256::digest(secret.expose()).into())
+        .collect();
+    format!("\n{compat:?}\n{secrets:?}")
 }
 
 /// The cache of footers. What is in its file counts only under the same keys and the same rules.
@@ -656,12 +723,17 @@ fn facts(config: &Config) -> Result<s3::Facts, s3::FactsError> {
         .collect();
     let keys = keys.join(" ");
     let buckets = config.buckets.clone();
+    let compat = config.compat.as_ref().map(compat_scope);
     let scope = move |bucket: &str| {
         let settings = buckets.of(bucket);
-        format!(
+        let mut scope = format!(
             "{keys}\n{:?}\n{:?}\n{}",
             settings.plaintext, settings.metadata, settings.bound_as
-        )
+        );
+        if let Some(compat) = compat.as_ref().filter(|_| settings.compat) {
+            scope.push_str(compat);
+        }
+        scope
     };
     s3::Facts::open(
         config.cache.bytes,
@@ -733,6 +805,9 @@ pub async fn run(
     stop: CancellationToken,
 ) -> Result<(), StartError> {
     let gateway = Arc::new(Gateway::new(config)?);
+    if let Some(compat) = &config.compat {
+        report_compat(compat);
+    }
     let acceptor = match &config.server.tls {
         Some(tls) => Some(wire::tls(&tls.cert_file, &tls.key_file).map_err(StartError::Tls)?),
         None => None,

@@ -46,6 +46,8 @@ pub mod s3;
 #[cfg(feature = "gateway")]
 pub mod secret;
 #[cfg(feature = "gateway")]
+pub mod spool;
+#[cfg(feature = "gateway")]
 pub mod store;
 #[cfg(feature = "gateway")]
 pub mod telemetry;

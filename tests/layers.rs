@@ -23,6 +23,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     // Streams. Of `auth` it takes what verifies chunk signatures.
     ("pump", &["aead", "auth", "protocol"]),
     ("formats", &["aead", "envelope", "keys", "protocol", "pump"]),
+    // Stored bytes on their way, and no more.
+    ("spool", &["pump", "telemetry"]),
     // The store sees opaque bytes: no key, no format.
     ("store", &["auth", "protocol", "pump", "telemetry"]),
     // Operations get a permit. They see neither HTTP server nor signatures nor configuration.
@@ -36,6 +38,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "policy",
             "protocol",
             "pump",
+            "spool",
             "store",
             "telemetry",
         ],
@@ -51,6 +54,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "protocol",
             "pump",
             "s3",
+            "spool",
             "store",
             "telemetry",
         ],
@@ -77,6 +81,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "pump",
             "s3",
             "secret",
+            "spool",
             "store",
             "telemetry",
             "wire",

@@ -397,6 +397,14 @@ impl<'s> Decoder<'s> {
         None
     }
 
+    /// `true` or `false`; a text of those letters too, since variables hold nothing else.
+    pub(super) fn flag(&mut self, section: &Section<'_>, field: &str) -> Option<bool> {
+        if let Value::Bool(value) = section.node(field)?.value {
+            return Some(value);
+        }
+        self.choice(section, field, &[("true", true), ("false", false)])
+    }
+
     /// A whole number within bounds.
     pub(super) fn number(
         &mut self,

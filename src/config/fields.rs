@@ -5,7 +5,7 @@ use super::tree::{Node, Value};
 use zeroize::Zeroizing;
 
 /// Every field with a variable. `store.read_timeout` is set by `SEALGATE_STORE_READ_TIMEOUT`.
-pub(super) const FIELDS: [&str; 30] = [
+pub(super) const FIELDS: [&str; 33] = [
     "server.listen",
     "server.admin_listen",
     "server.domain",
@@ -34,6 +34,9 @@ pub(super) const FIELDS: [&str; 30] = [
     "cache.path",
     "multipart.min_part_size",
     "multipart.prefix",
+    "spool.dir",
+    "spool.bytes",
+    "spool.max_object",
     "logging.level",
     "logging.format",
 ];

@@ -9,6 +9,7 @@
 //! Nothing here reads the process's environment or file system by itself: [`Sources`] says how.
 
 pub mod cli;
+mod compat;
 mod cors;
 mod decode;
 mod error;
@@ -31,6 +32,7 @@ use std::time::Duration;
 pub use crate::policy::{Action, Pattern, Rule, Secret, StoreCredentials, User};
 pub use crate::protocol::cors::Rule as CorsRule;
 pub use crate::telemetry::{LogFormat, LogLevel};
+pub use compat::{AcceptUnsigned, Compat, S3proxy, Spool};
 pub use error::{ConfigError, Finding, Origin};
 pub use key_file::KeyBytes;
 pub use load::{Loaded, Override, Sources, read_file};
@@ -64,6 +66,10 @@ pub struct Config {
     pub cache: Cache,
     /// Uploads in parts.
     pub multipart: Multipart,
+    /// The objects of other programs that are read, if any are.
+    pub compat: Option<Compat>,
+    /// Where objects wait that are checked as a whole.
+    pub spool: Spool,
     /// The log.
     pub logging: Logging,
 }
@@ -298,8 +304,17 @@ impl Buckets {
             bound_as: found.bound_as.unwrap_or_else(|| bucket.to_owned()),
             multipart_bucket: found.multipart_bucket.filter(|other| other != bucket),
             default_checksum: found.default_checksum.unwrap_or_default(),
+            compat: found.compat.unwrap_or(true),
             cors: found.cors,
         }
+    }
+
+    /// Whether objects are checked as a whole in any bucket.
+    #[must_use]
+    pub fn verify_objects(&self) -> bool {
+        let globs = self.globs.iter().map(|(_, fields)| fields);
+        let mut all = self.names.values().chain(globs);
+        all.any(|fields| fields.verify == Some(Verify::Object))
     }
 
     /// The sections' patterns, the most specific first.
@@ -323,6 +338,7 @@ struct BucketFields {
     bound_as: Option<String>,
     multipart_bucket: Option<String>,
     default_checksum: Option<DefaultChecksum>,
+    compat: Option<bool>,
     cors: Option<Arc<[CorsRule]>>,
 }
 
@@ -343,6 +359,7 @@ impl BucketFields {
             .take()
             .or_else(|| general.multipart_bucket.clone());
         self.default_checksum = self.default_checksum.or(general.default_checksum);
+        self.compat = self.compat.or(general.compat);
         self.cors = self.cors.take().or_else(|| general.cors.clone());
     }
 }
@@ -367,6 +384,8 @@ pub struct BucketSettings {
     pub multipart_bucket: Option<String>,
     /// The checksum of uploads that bring none.
     pub default_checksum: DefaultChecksum,
+    /// Whether objects of other programs are read, where `compat` says how.
+    pub compat: bool,
     /// What browsers of other origins may do, in place of what the store says.
     pub cors: Option<Arc<[CorsRule]>>,
 }
@@ -408,6 +427,8 @@ pub enum Verify {
     /// The segment that holds it.
     #[default]
     Segment,
+    /// All of the object.
+    Object,
 }
 
 /// `metadata`: whether clients' own metadata is authenticated with the object.

@@ -4,7 +4,9 @@ use std::fmt::{self, Write as _};
 
 use super::human::{show_duration, show_size};
 use super::load::Loaded;
-use super::{Addressing, Config, DefaultChecksum, EtagKind, PlaintextObjects, UserMetadata};
+use super::{
+    Addressing, Config, DefaultChecksum, EtagKind, PlaintextObjects, UserMetadata, Verify,
+};
 use crate::policy::{Actions, Pattern, Rule, User};
 
 /// How many users and buckets are listed; the others are counted.
@@ -70,6 +72,7 @@ impl Config {
         }
         self.write_users(out)?;
         self.write_buckets(out)?;
+        self.write_compat(out)?;
         if !self.blocked_buckets.is_empty() {
             writeln!(out, "  blocked  {} buckets", self.blocked_buckets.len())?;
         }
@@ -111,6 +114,33 @@ impl Config {
         Ok(())
     }
 
+    fn write_compat(&self, out: &mut String) -> fmt::Result {
+        let Some(compat) = &self.compat else {
+            return Ok(());
+        };
+        match compat.accept_unsigned {
+            Some(accept) => writeln!(
+                out,
+                "  legacy   read up to and including {} (UTC)",
+                accept.until
+            )?,
+            None => writeln!(out, "  legacy   not read")?,
+        }
+        if let Some(s3proxy) = &compat.s3proxy {
+            let zero = if s3proxy.zero_key {
+                ", and under the zero key"
+            } else {
+                ""
+            };
+            let (secrets, tags) = (s3proxy.secrets.len(), s3proxy.tags.join(" "));
+            writeln!(
+                out,
+                "           s3proxy: {secrets} secrets, tags {tags}{zero}"
+            )?;
+        }
+        Ok(())
+    }
+
     fn write_buckets(&self, out: &mut String) -> fmt::Result {
         let patterns = self.buckets.patterns();
         for (index, pattern) in patterns.iter().take(LISTED).enumerate() {
@@ -135,6 +165,12 @@ impl Config {
             )?;
             if settings.bound_as != *pattern {
                 write!(out, ", bound as {}", settings.bound_as)?;
+            }
+            if settings.verify == Verify::Object {
+                write!(out, ", checked as a whole")?;
+            }
+            if self.compat.is_some() && !settings.compat {
+                write!(out, ", no legacy objects")?;
             }
             if let Some(bucket) = &settings.multipart_bucket {
                 write!(out, ", parts wait in {bucket}")?;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::Uri;
 use http::uri::Scheme;
 
+use super::compat;
 use super::cors;
 use super::decode::{Decoder, Section, Spot, Text, join};
 use super::error::Origin;
@@ -19,7 +20,7 @@ use super::{
 };
 use crate::policy::{Action, Actions, Pattern, Rule, StoreCredentials, User};
 
-const ROOT: [&str; 11] = [
+const ROOT: [&str; 13] = [
     "server",
     "store",
     "keyring",
@@ -30,6 +31,8 @@ const ROOT: [&str; 11] = [
     "limits",
     "cache",
     "multipart",
+    "compat",
+    "spool",
     "logging",
 ];
 
@@ -61,6 +64,8 @@ pub(super) fn config(d: &mut Decoder<'_>, tree: &Node) -> Option<Config> {
     let limits = limits(d, &root);
     let cache = cache(d, &root);
     let multipart = multipart(d, &root);
+    let compat = compat::compat(d, &root);
+    let spool = compat::spool(d, &root);
     let logging = logging(d, &root);
     let keyring = keys.keyring?;
     Some(Config {
@@ -77,6 +82,8 @@ pub(super) fn config(d: &mut Decoder<'_>, tree: &Node) -> Option<Config> {
         limits,
         cache,
         multipart,
+        compat,
+        spool,
         logging,
     })
 }
@@ -865,6 +872,7 @@ fn bucket(
         "metadata",
         "multipart_bucket",
         "default_checksum",
+        "compat",
         "cors",
     ];
     let s = d.section(Some(node), path, &known);
@@ -877,21 +885,14 @@ fn bucket(
         ("none", DefaultChecksum::None),
         ("crc64nvme", DefaultChecksum::Crc64Nvme),
     ];
-    let verify = [("segment", Some(Verify::Segment)), ("object", None)];
+    let verify = [("segment", Verify::Segment), ("object", Verify::Object)];
     let metadata = [
         ("bound", UserMetadata::Bound),
         ("unbound", UserMetadata::Unbound),
     ];
     let plaintext = d.choice(&s, "plaintext", &plaintext);
     let etag = d.choice(&s, "etag", &etag);
-    let verify = match d.choice(&s, "verify", &verify) {
-        Some(None) => {
-            let what = "\"object\" is not available in this version";
-            d.problem(&s.at("verify"), what, "Write verify: segment.");
-            None
-        }
-        other => other.flatten(),
-    };
+    let verify = d.choice(&s, "verify", &verify);
     BucketFields {
         plaintext,
         etag,
@@ -901,6 +902,7 @@ fn bucket(
         bound_as: bound_as(d, &s, pattern, names),
         multipart_bucket: multipart_bucket(d, &s, names),
         default_checksum: d.choice(&s, "default_checksum", &default_checksum),
+        compat: d.flag(&s, "compat"),
         cors: cors::rules(d, &s),
     }
 }

@@ -607,8 +607,12 @@ fn problems_of_buckets_are_told() {
             "buckets.b.default_checksum: \"sha256\" is not known here. Write one of: none, crc64nvme.",
         ),
         (
-            "buckets: {b: {verify: object}}",
-            "buckets.b.verify: \"object\" is not available in this version",
+            "buckets: {b: {verify: all}}",
+            "buckets.b.verify: \"all\" is not known here. Write one of: segment, object.",
+        ),
+        (
+            "buckets: {b: {compat: 1}}",
+            "buckets.b.compat: is a number, not a text",
         ),
         (
             "buckets: {b: {metadata: loose}}",
@@ -1140,4 +1144,139 @@ proptest! {
             let _ = World::new().load(&format!("{before}{byte}{}", after.get(1..).unwrap_or("")));
         }
     }
+}
+
+#[test]
+fn objects_of_other_programs_are_described() {
+    let world = World::new()
+        .with("OLD", "old secret")
+        .with_file("/older", b"older secret\n");
+    let compat = "{accept_unsigned: {until: 2027-06-30}, s3proxy: {tags: [Isec, my-tag], \
+                  secrets: [\"${OLD}\", {secret_file: /older}, {secret: third}], zero_key: true}}";
+    let text = small_with(&format!(
+        "compat: {compat}\nspool: {{dir: /spool, bytes: 8GiB}}\nbuckets: {{closed: {{compat: false}}, slow: {{verify: object}}}}"
+    ));
+    let loaded = world.load(&text).unwrap();
+    let config = &loaded.config;
+    let compat = config.compat.as_ref().unwrap();
+    // The whole of that day: until the first second of the next, in UTC.
+    assert_eq!(compat.accept_unsigned.unwrap().ends(), 1_814_400_000);
+    let s3proxy = compat.s3proxy.as_ref().unwrap();
+    assert_eq!(s3proxy.tags, ["isec", "my-tag"]);
+    let secrets: Vec<&str> = s3proxy.secrets.iter().map(Secret::expose).collect();
+    assert_eq!(secrets, ["old secret", "older secret", "third"]);
+    assert!(s3proxy.zero_key);
+    assert!(!config.buckets.of("closed").compat && config.buckets.of("any").compat);
+    assert_eq!(config.buckets.of("slow").verify, Verify::Object);
+    assert!(config.buckets.verify_objects());
+    assert_eq!(config.spool.dir, std::path::Path::new("/spool"));
+    assert_eq!(
+        (config.spool.bytes, config.spool.max_object),
+        (8 << 30, 6 << 30)
+    );
+    let warned: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+    assert!(
+        warned.iter().any(|w| w.contains("compat.s3proxy.zero_key")),
+        "{warned:?}"
+    );
+    let summary = loaded.summary();
+    assert!(
+        summary.contains("read up to and including 2027-06-30 (UTC)"),
+        "{summary}"
+    );
+    assert!(
+        summary.contains("3 secrets, tags isec my-tag, and under the zero key"),
+        "{summary}"
+    );
+    for shown in [summary, format!("{config:?}")] {
+        assert!(
+            !shown.contains("old secret") && !shown.contains("third"),
+            "{shown}"
+        );
+    }
+    let small = load(SMALL);
+    assert_eq!(small.compat, None);
+    assert!(!small.buckets.verify_objects());
+}
+
+#[test]
+fn problems_of_other_programs_objects_are_told() {
+    for (section, problem) in [
+        (
+            "compat: {s3proxy: {secrets: []}}",
+            "compat.s3proxy.secrets: is missing",
+        ),
+        (
+            "compat: {s3proxy: {}}",
+            "compat.s3proxy.secrets: is missing",
+        ),
+        (
+            "compat: {s3proxy: {secrets: [\"\"]}}",
+            "compat.s3proxy.secrets[0]: is empty",
+        ),
+        (
+            "compat: {s3proxy: {secrets: [{secret: a, secret_file: /b}]}}",
+            "compat.s3proxy.secrets[0].secret: is given twice",
+        ),
+        (
+            "compat: {s3proxy: {secrets: [a], tags: []}}",
+            "compat.s3proxy.tags: names no metadata",
+        ),
+        (
+            "compat: {s3proxy: {secrets: [a], tags: [\"a b\"]}}",
+            "compat.s3proxy.tags[0]: \"a b\" is no name of metadata",
+        ),
+        (
+            "compat: {s3proxy: {secrets: [a], tags: [sealgate-x]}}",
+            "begins as the gateway's own metadata does",
+        ),
+        (
+            "compat: {s3proxy: {secrets: [a], tags: [a, A]}}",
+            "compat.s3proxy.tags[1]: is given twice",
+        ),
+        (
+            "compat: {s3proxy: {secrets: [a], zero_key: maybe}}",
+            "compat.s3proxy.zero_key: \"maybe\" is not known here",
+        ),
+        (
+            "compat: {s3proxy: {secrets: [a], zero: true}}",
+            "compat.s3proxy.zero: is not a known field",
+        ),
+        ("compat: {other: {}}", "compat.other: is not a known field"),
+        (
+            "compat: {accept_unsigned: {}}",
+            "compat.accept_unsigned.until: is missing",
+        ),
+        (
+            "compat: {accept_unsigned: {until: 2027-02-30}}",
+            "compat.accept_unsigned.until: \"2027-02-30\" is no day",
+        ),
+        (
+            "compat: {accept_unsigned: {until: soon}}",
+            "compat.accept_unsigned.until: \"soon\" is no day",
+        ),
+        (
+            "spool: {bytes: 1GiB, max_object: 2GiB}",
+            "spool.max_object: is 2GiB, more than spool.bytes: 1GiB",
+        ),
+        (
+            "spool: {bytes: 1}",
+            "spool.bytes: is a number without a unit",
+        ),
+    ] {
+        let said = World::new()
+            .load(&small_with(section))
+            .unwrap_err()
+            .to_string();
+        assert!(said.contains(problem), "{section}: {said}");
+    }
+    let loaded = World::new()
+        .load(&small_with("compat: {s3proxy: {secrets: [a]}}"))
+        .unwrap();
+    assert!(
+        loaded
+            .warnings
+            .iter()
+            .any(|w| w.to_string().contains("accept_unsigned"))
+    );
 }

@@ -29,7 +29,7 @@ pub(super) struct Node {
 #[derive(Clone)]
 pub(super) enum Value {
     Null,
-    Bool,
+    Bool(bool),
     Integer(i128),
     Float,
     Text(Zeroizing<String>),
@@ -138,7 +138,7 @@ impl Value {
     pub(super) const fn kind(&self) -> &'static str {
         match self {
             Self::Null => "empty",
-            Self::Bool => "true or false",
+            Self::Bool(_) => "true or false",
             Self::Integer(_) | Self::Float => "a number",
             Self::Text(_) => "a text",
             Self::List(_) => "a list",
@@ -170,8 +170,8 @@ impl<'de> Visitor<'de> for AnyValue {
         Ok(Value::Null)
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Value, E> {
-        Ok(Value::Bool)
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
     }
 
     fn visit_i64<E>(self, value: i64) -> Result<Value, E> {

@@ -47,6 +47,21 @@ pub enum Integrity {
     /// The body went on after its end.
     #[error("body is longer than the store promised")]
     Trailing,
+    /// The tag over the whole of an object of another program's format, or a checksum over the whole of any, is wrong.
+    #[error("object as a whole does not verify")]
+    Object,
+    /// The object's metadata claims more than one format.
+    #[error("metadata claims more than one format")]
+    Ambiguous,
+    /// The object is of another program's format, and this bucket does not read it.
+    #[error("object is of a legacy format that is not read here")]
+    Legacy,
+    /// The same, and the day up to which it was read has passed.
+    #[error("object is of a legacy format, and the day until which those are read has passed")]
+    LegacyEnded,
+    /// The object is of another program's format, under a key that everybody knows.
+    #[error("legacy object is wrapped under a key that everybody knows")]
+    LegacyUnprotected,
 }
 
 impl Integrity {
@@ -66,6 +81,11 @@ impl Integrity {
             Self::Segment => "segment",
             Self::Truncated => "truncated",
             Self::Trailing => "trailing",
+            Self::Object => "object",
+            Self::Ambiguous => "ambiguous",
+            Self::Legacy => "legacy",
+            Self::LegacyEnded => "legacy_ended",
+            Self::LegacyUnprotected => "legacy_unprotected",
         }
     }
 }
@@ -79,6 +99,7 @@ impl From<OpenFailure> for Integrity {
             OpenFailure::Table => Self::PartTable,
             OpenFailure::Footer => Self::Footer,
             OpenFailure::Trailing => Self::Trailing,
+            OpenFailure::Object => Self::Object,
         }
     }
 }

@@ -53,6 +53,9 @@ pub enum BodyError {
     /// The store's body is not what was written.
     #[error("store body refused: {0}")]
     Integrity(#[from] OpenFailure),
+    /// What waits on this machine cannot be read, or is not what was put there.
+    #[error("spool failed: {0}")]
+    Spool(String),
     /// Sealing failed: a fault of this program or a stream beyond its limits.
     #[error("sealing failed: {0}")]
     Seal(String),
@@ -80,6 +83,9 @@ pub enum OpenFailure {
     /// Bytes after the footer.
     #[error("body is longer than promised")]
     Trailing,
+    /// What holds of the whole object does not.
+    #[error("object as a whole does not verify")]
+    Object,
 }
 
 impl OpenFailure {

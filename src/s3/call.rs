@@ -12,11 +12,13 @@ use super::multipart::Uploads;
 use super::route::{Endpoint, Kind};
 use super::{Error, bucket, copy, delete, forward, get, head, list, multipart, put};
 use crate::aead::{Dek, Engine, ObjectId, StreamHeader};
+use crate::formats::Formats;
 use crate::keys::{KeyId, Keyring};
 use crate::policy::Permit;
 use crate::protocol::checksum::{Algorithm, Expected, Hashes};
 use crate::protocol::uri::Query;
 use crate::pump::{self, BoxBody, Finished, Verification, VerifyBody};
+use crate::spool::Spool;
 use crate::store::Store;
 
 /// What happens to objects that are not sealed.
@@ -37,6 +39,15 @@ pub enum EtagMode {
     Opaque,
 }
 
+/// What is checked before the first byte of an object is released.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checked {
+    /// The segment that holds it.
+    Segment,
+    /// All of the object.
+    Object,
+}
+
 /// One bucket's settings.
 #[derive(Clone, Debug)]
 pub struct BucketSettings {
@@ -54,6 +65,10 @@ pub struct BucketSettings {
     pub multipart_bucket: Option<String>,
     /// The checksum that uploads get which bring none.
     pub default_checksum: Option<Algorithm>,
+    /// What is checked before the first byte of an object is released.
+    pub checked: Checked,
+    /// The formats of other programs that are read.
+    pub formats: Option<Arc<Formats>>,
 }
 
 /// Gives a bucket's settings.
@@ -69,6 +84,8 @@ pub struct Service {
     pub settings: Box<Settings>,
     /// Plaintext sizes and ETags that were learnt from footers.
     pub facts: Facts,
+    /// Where objects wait that are checked as a whole.
+    pub spool: Spool,
     /// What the keys of temporary objects begin with. No client sees or uses such keys.
     pub reserved_prefix: String,
     /// Plaintext bytes that a part has at least, the last one excepted (S3: 5 MiB).

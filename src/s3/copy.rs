@@ -163,21 +163,21 @@ async fn attempt(
     }
     let kept = match &found.content {
         Content::Sealed(sealed) => sealed.checksum().map(|checksum| checksum.algorithm()),
-        Content::SealedUnread | Content::Plain => None,
+        _ => None,
     };
     let another = wanted.checksum.filter(|_| wanted.checksum != kept);
     if !wanted.changed && another.is_none() {
         return Err(nothing_changes());
     }
+    let settings = (service.settings)(&call.endpoint.bucket);
     let content = if wanted.replace {
-        meta::content_from_request(&call.headers)?
+        meta::content_from_request(&call.headers, settings.formats.as_deref())?
     } else {
-        meta::content_from_object(&found.headers)
+        found.content_headers()
     };
     let mut headers = HeaderMap::new();
     meta::write_settings(&call.headers, &mut headers)?;
     let guard = guard_write(service, call, &mut headers).await?;
-    let settings = (service.settings)(&call.endpoint.bucket);
     match &found.content {
         Content::Sealed(sealed) if another.is_none() => {
             let copy = Rebind {
@@ -191,7 +191,7 @@ async fn attempt(
             copy.by_store(sealed, headers, content, wanted.to_itself)
                 .await
         }
-        Content::Sealed(_) | Content::Plain => {
+        Content::Sealed(_) | Content::Plain | Content::Foreign(_) => {
             copy_tags(call, &target, &mut headers).await?;
             let reseal = Reseal {
                 service,
@@ -409,13 +409,8 @@ impl Reseal<'_> {
                 "The specified copy source is larger than the maximum allowable size for a copy source: 5368709120",
             ));
         }
-        let stream = if length == 0 {
-            pump::empty()
-        } else {
-            match get::slice(service, target, found, 0..length).await? {
-                Some((stream, _)) => stream,
-                None => return Ok(None),
-            }
+        let Some((stream, _)) = get::slice(service, target, found, 0..length).await? else {
+            return Ok(None);
         };
         let md5 = settings.etag == EtagMode::Md5;
         let body = Body::own_with(stream, length, md5, self.checksum);

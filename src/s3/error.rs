@@ -14,6 +14,7 @@ use crate::protocol::post_policy::PolicyError;
 use crate::protocol::uri::UriError;
 use crate::protocol::xml::Malformed;
 use crate::pump::BodyError;
+use crate::spool::SpoolError;
 use crate::store::StoreError;
 
 /// Why an operation did not succeed.
@@ -118,6 +119,9 @@ pub enum Error {
     /// What the store holds is not what was written.
     #[error("integrity: {0}")]
     Integrity(#[from] Integrity),
+    /// The object has to be checked as a whole, and there is no room for that.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
     /// The store did not do it.
     #[error(transparent)]
     Store(#[from] StoreError),

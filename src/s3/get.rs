@@ -8,11 +8,11 @@ use http_body_util::BodyExt;
 use super::call::{Call, Response, Service, set};
 use super::object::{self, Content, Found, MIN_STORED, Target, quoted};
 use super::parts::{self, Chosen, LONG_TAIL};
+use super::whole::{self, Whole};
 use super::{Error, meta};
 use crate::aead::{self, FOOTER_LEN, PREAMBLE_LEN, PartEntry, PartNumber, SegmentSize};
 use crate::envelope::CONTENT_HEADERS;
-use crate::formats::Integrity;
-use crate::formats::v1;
+use crate::formats::{Claim, Integrity};
 use crate::protocol::conditions::{self, Conditions, Outcome};
 use crate::protocol::range::RangeSpec;
 use crate::pump::{self, BoxBody, OpenBody};
@@ -115,14 +115,18 @@ async fn whole(
         .await?;
     let headers = answer.headers().clone();
     let stored_len = object::content_length(&headers)?;
-    let Some(record) = v1::claim(&headers)? else {
-        return plain(service, call, target, answer, stored_len)
-            .await
-            .map(Some);
+    let settings = (service.settings)(target.bucket);
+    // How many of the last bytes to ask for.
+    let last = match service.claim(target, &settings, &headers)? {
+        Claim::Nothing => {
+            return plain(service, call, target, answer, stored_len)
+                .await
+                .map(Some);
+        }
+        Claim::Sealed(_) if stored_len < MIN_STORED => return Err(Integrity::Length.into()),
+        Claim::Sealed(record) => parts::tail_len(&record, stored_len),
+        Claim::Foreign(..) => (FOOTER_LEN as u64).min(stored_len),
     };
-    if stored_len < MIN_STORED {
-        return Err(Integrity::Length.into());
-    }
     if stored_len <= SMALL {
         let bytes = object::read_exactly(target, answer, 0..stored_len).await?;
         let found = service
@@ -130,8 +134,13 @@ async fn whole(
             .await?;
         check_conditions(call, &found)?;
         let headers = whole_headers(call, &found);
-        let Content::Sealed(sealed) = found.content else {
-            return Err(Integrity::Length.into());
+        let sealed = match &found.content {
+            Content::Sealed(sealed) => sealed,
+            Content::Foreign(_) => {
+                let whole = whole::check(service, target, &found, Some(pump::full(bytes))).await?;
+                return checked(service, target, &found, headers, whole).await;
+            }
+            _ => return Err(Integrity::Length.into()),
         };
         let plan = sealed.plan(service.engine)?;
         let plaintext = OpenBody::new(pump::full(bytes), plan)
@@ -147,7 +156,6 @@ async fn whole(
     }
     // The footer comes side by side with the beginning of the body, which waits in the connection.
     let store_etag = object::store_etag(&headers);
-    let last = parts::tail_len(&record, stored_len);
     let suffix = target
         .request(Method::GET)
         .header("range", &format!("bytes=-{last}"))
@@ -168,12 +176,37 @@ async fn whole(
         return Ok(None);
     }
     let headers = whole_headers(call, &found);
+    if whole::needed(&settings, &found) {
+        let body = target.stream(answer, 0..stored_len);
+        let whole = whole::check(service, target, &found, Some(body)).await?;
+        return checked(service, target, &found, headers, whole).await;
+    }
     let Content::Sealed(sealed) = found.content else {
         return Err(Integrity::Length.into());
     };
     let plan = sealed.plan(service.engine)?;
     let body = first_verified(OpenBody::new(target.stream(answer, 0..stored_len), plan)).await?;
     Ok(Some(Response {
+        status: StatusCode::OK,
+        headers,
+        body,
+        length: Some(found.len),
+    }))
+}
+
+/// All of an object that has been checked; `None` where it changed between two requests.
+async fn checked(
+    service: &Service,
+    target: &Target<'_>,
+    found: &Found,
+    headers: HeaderMap,
+    whole: Option<Whole>,
+) -> Result<Option<Response>, Error> {
+    let Some(whole) = whole else {
+        return Ok(None);
+    };
+    let body = whole.open(service, target, found, 0..found.len).await?;
+    Ok(body.map(|(body, _)| Response {
         status: StatusCode::OK,
         headers,
         body,
@@ -237,9 +270,6 @@ async fn part(
         },
     };
     let body = loop {
-        if chosen.plaintext.is_empty() {
-            break pump::empty();
-        }
         let plaintext = chosen.plaintext.clone();
         let Some((body, first)) = slice(service, target, &mut found, plaintext).await? else {
             return Ok(None);
@@ -281,7 +311,7 @@ pub async fn choose_by_table(
     parts::choose(found, number)
 }
 
-/// A body of plaintext that is not empty, and the entry of the first part that it comes from; `None` where
+/// A body of plaintext, and the entry of the first part that it comes from, unless it is empty; `None` where
 /// the object changed between two requests.
 ///
 /// # Errors
@@ -292,6 +322,19 @@ pub async fn slice(
     found: &mut Found,
     plaintext: std::ops::Range<u64>,
 ) -> Result<Option<(BoxBody, Option<PartEntry>)>, Error> {
+    let settings = (service.settings)(target.bucket);
+    if whole::needed(&settings, found) {
+        if !parts::read_table(target, found).await? {
+            return Ok(None);
+        }
+        return match whole::check(service, target, found, None).await? {
+            Some(whole) => whole.open(service, target, found, plaintext).await,
+            None => Ok(None),
+        };
+    }
+    if plaintext.is_empty() {
+        return Ok(Some((pump::empty(), None)));
+    }
     // Where parts differ, only the table tells where they begin.
     if let Content::Sealed(sealed) = &found.content
         && sealed.place(plaintext.clone()).is_none()
@@ -303,6 +346,7 @@ pub async fn slice(
     let sealed = match &found.content {
         Content::Sealed(sealed) => sealed,
         Content::SealedUnread => return Err(object::archived()),
+        Content::Foreign(_) => return Err(Integrity::Legacy.into()),
         Content::Plain => {
             let answer = object::range(target, found, "GetSegments", &plaintext).await?;
             return Ok(answer.map(|answer| (target.stream(answer, plaintext), None)));

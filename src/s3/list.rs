@@ -12,6 +12,7 @@ use super::object::{Target, shown_etag};
 use super::route::Kind;
 use super::{Error, meta};
 use crate::aead::{Layout, SegmentSize};
+use crate::formats::Formats;
 use crate::protocol::uri::Query;
 use crate::store::{Request, Response as StoreResponse, StoreError};
 use crate::telemetry::metrics;
@@ -249,6 +250,7 @@ impl Lister<'_> {
         let settings = self.settings;
         if settings.etag == EtagMode::Opaque
             && settings.plaintext == Plaintext::Refuse
+            && settings.formats.is_none()
             && let Some(len) = Self::by_length(entry)
         {
             return Some(Shown {
@@ -264,6 +266,11 @@ impl Lister<'_> {
             store_etag: entry.store_etag.clone(),
             stored_len: entry.stored_len,
         })?;
+        // The day until which those are read may have passed since.
+        let read = |formats: &Formats| formats.read_at((self.service.now)());
+        if fact.tag == FactTag::Foreign && !settings.formats.as_deref().is_some_and(read) {
+            return None;
+        }
         let etag = shown_etag(settings, fact.tag, &entry.store_etag);
         Some(Shown {
             len: fact.plaintext_len,

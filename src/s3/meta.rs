@@ -5,6 +5,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::Error;
 use crate::envelope::{self, Record};
+use crate::formats::Formats;
 use crate::protocol::aws_chunked::strip_aws_chunked;
 
 /// What stores make up differently where a client sends no type, so it is always sent.
@@ -72,14 +73,24 @@ pub fn object_response(from: &HeaderMap) -> HeaderMap {
 /// The headers of a new object, from a client's request: content headers and user metadata.
 ///
 /// # Errors
-/// [`Error::InvalidArgument`] where the client uses a reserved name.
-pub fn content_from_request(from: &HeaderMap) -> Result<HeaderMap, Error> {
+/// [`Error::InvalidArgument`] where the client uses a reserved name, one of those of the `formats` of other programs
+/// that the bucket reads included.
+pub fn content_from_request(
+    from: &HeaderMap,
+    formats: Option<&Formats>,
+) -> Result<HeaderMap, Error> {
     let mut to = HeaderMap::new();
     for (name, value) in from {
         if name.as_str().starts_with(envelope::RESERVED_PREFIX) {
             return Err(Error::InvalidArgument {
                 name: "x-amz-meta-sealgate",
                 problem: "metadata names that begin with sealgate are reserved",
+            });
+        }
+        if formats.is_some_and(|formats| formats.owns(name.as_str())) {
+            return Err(Error::InvalidArgument {
+                name: "x-amz-meta",
+                problem: "a metadata name is reserved: in this bucket it marks objects of another program's format",
             });
         }
         if *name == CONTENT_ENCODING {
@@ -94,6 +105,18 @@ pub fn content_from_request(from: &HeaderMap) -> Result<HeaderMap, Error> {
         to.insert(CONTENT_TYPE, DEFAULT_CONTENT_TYPE);
     }
     Ok(to)
+}
+
+/// Takes away the metadata by which other programs say how their objects are encrypted.
+pub fn hide(headers: &mut HeaderMap, formats: &Formats) {
+    let owned: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| formats.owns(name.as_str()))
+        .cloned()
+        .collect();
+    for name in owned {
+        headers.remove(name);
+    }
 }
 
 /// The same from a stored object, for copies that keep its metadata.

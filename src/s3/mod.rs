@@ -23,11 +23,14 @@ mod parts;
 mod post;
 mod put;
 mod route;
+mod whole;
 // Public for the fuzz targets alone.
 #[doc(hidden)]
 pub mod xml;
 
-pub use call::{Body, BucketSettings, Call, EtagMode, Plaintext, Response, Service, Settings};
+pub use call::{
+    Body, BucketSettings, Call, Checked, EtagMode, Plaintext, Response, Service, Settings,
+};
 pub use cors::{Configured, CorsRules, changes_cors};
 pub use error::Error;
 pub use facts::{Facts, FactsError};

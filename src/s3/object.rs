@@ -14,8 +14,9 @@ use super::call::{BucketSettings, EtagMode, Plaintext, Service};
 use super::facts::{ChecksumKind, Fact, FactKey, FactTag};
 use super::meta;
 use crate::aead::{self, FOOTER_LEN};
-use crate::formats::Integrity;
+use crate::formats::foreign::{Claimed, Described, MAX_TAIL};
 use crate::formats::v1::{self, Sealed};
+use crate::formats::{self, Claim, Formats, Integrity};
 use crate::protocol::conditions::Current;
 use crate::pump::BoxBody;
 use crate::store::{Request, Response, Store, StoreError};
@@ -48,16 +49,30 @@ pub struct Found {
     pub etag: String,
     /// Plaintext length.
     pub len: u64,
+    /// Of an object of another program's format, those that are read: their metadata is no client's.
+    pub formats: Option<Arc<Formats>>,
 }
 
 /// What the bytes are.
 pub enum Content {
     /// Sealed and verified up to the footer.
     Sealed(Box<Sealed>),
-    /// Sealed; the body cannot be read now (an archive), and what is known comes from bound metadata.
+    /// Of another program's format. Nothing of it is verified yet: [`super::whole`] does that.
+    Foreign(Foreign),
+    /// Sealed; the body cannot be read now (an archive), and what is known comes from metadata.
     SealedUnread,
     /// Not sealed, and allowed to be.
     Plain,
+}
+
+/// An object of another program's format.
+pub struct Foreign {
+    /// Which, for metrics and logs.
+    pub format: &'static str,
+    /// What its metadata says.
+    pub claimed: Arc<dyn Claimed>,
+    /// Its last bytes, as many as its format needs first.
+    pub tail: Bytes,
 }
 
 impl Content {
@@ -65,6 +80,7 @@ impl Content {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Sealed(_) | Self::SealedUnread => "sealgate",
+            Self::Foreign(foreign) => foreign.format,
             Self::Plain => "plaintext",
         }
     }
@@ -83,19 +99,36 @@ impl Found {
     pub fn checksum(&self) -> Option<ChecksumKind> {
         match &self.content {
             Content::Sealed(sealed) => ChecksumKind::of(&sealed.footer),
-            Content::SealedUnread | Content::Plain => None,
+            Content::SealedUnread | Content::Plain | Content::Foreign(_) => None,
         }
     }
 
     /// The client's view of the object's headers, ETag included, length not.
     pub fn response_headers(&self) -> HeaderMap {
         let mut headers = meta::object_response(&self.headers);
+        self.hide(&mut headers);
         super::call::set(&mut headers, ETAG, &quoted(&self.etag));
         headers.insert(
             http::header::ACCEPT_RANGES,
             HeaderValue::from_static("bytes"),
         );
         headers
+    }
+}
+
+impl Found {
+    /// The headers that a copy keeps.
+    pub fn content_headers(&self) -> HeaderMap {
+        let mut headers = meta::content_from_object(&self.headers);
+        self.hide(&mut headers);
+        headers
+    }
+
+    /// Takes away what says how the bytes are encrypted.
+    fn hide(&self, headers: &mut HeaderMap) {
+        if let Some(formats) = &self.formats {
+            meta::hide(headers, formats);
+        }
     }
 }
 
@@ -167,11 +200,26 @@ impl Service {
         let headers = response.headers().clone();
         let stored_len = content_length(&headers)?;
         let settings = (self.settings)(target.bucket);
-        match v1::claim(&headers)? {
-            None if stored_len == 0 => self.describe(target, headers, 0, &[]).await,
-            None => plain(&settings, headers, stored_len),
-            Some(_) if stored_len < MIN_STORED => Err(Integrity::Length.into()),
-            Some(record) => {
+        match self.claim(target, &settings, &headers)? {
+            Claim::Nothing | Claim::Foreign(..) if stored_len == 0 => {
+                self.describe(target, headers, 0, &[]).await
+            }
+            Claim::Nothing => plain(&settings, headers, stored_len),
+            Claim::Foreign(_, claimed) => {
+                claimed.probe()?;
+                let store_etag = store_etag(&headers);
+                Ok(Found {
+                    len: claimed.plaintext_len(stored_len)?,
+                    etag: shown_etag(&settings, FactTag::Foreign, &store_etag),
+                    headers,
+                    store_etag,
+                    stored_len,
+                    content: Content::SealedUnread,
+                    formats: settings.formats.clone(),
+                })
+            }
+            Claim::Sealed(_) if stored_len < MIN_STORED => Err(Integrity::Length.into()),
+            Claim::Sealed(record) => {
                 let opened = self
                     .open_envelope(target, &settings, &record, &headers)
                     .await?;
@@ -191,6 +239,7 @@ impl Service {
                     content: Content::SealedUnread,
                     etag,
                     len,
+                    formats: None,
                 })
             }
         }
@@ -210,12 +259,23 @@ impl Service {
     ) -> Result<Found, Error> {
         let settings = (self.settings)(target.bucket);
         let footer = tail.last_chunk::<FOOTER_LEN>().copied();
-        let record = match v1::claim(&headers)? {
-            Some(record) => record,
-            None => {
-                if footer.is_some_and(|footer| aead::looks_like_footer(&footer)) {
-                    return Err(Integrity::MetadataStripped.into());
-                }
+        let claim = self.claim(target, &settings, &headers)?;
+        if !matches!(claim, Claim::Sealed(_))
+            && footer.is_some_and(|footer| aead::looks_like_footer(&footer))
+        {
+            return Err(Integrity::MetadataStripped.into());
+        }
+        let record = match claim {
+            Claim::Sealed(record) => record,
+            Claim::Foreign(format, claimed) => {
+                let foreign = Foreign {
+                    format,
+                    tail: tail_of(&*claimed, stored_len, tail)?,
+                    claimed,
+                };
+                return self.describe_foreign(target, &settings, headers, stored_len, foreign);
+            }
+            Claim::Nothing => {
                 let found = plain(&settings, headers, stored_len)?;
                 self.learn(
                     target,
@@ -249,7 +309,60 @@ impl Service {
             len: fact.plaintext_len,
             content: Content::Sealed(Box::new(sealed)),
             etag,
+            formats: None,
         })
+    }
+
+    /// What can be said of an object of another program's format before its body has been read.
+    fn describe_foreign(
+        &self,
+        target: &Target<'_>,
+        settings: &BucketSettings,
+        headers: HeaderMap,
+        stored_len: u64,
+        foreign: Foreign,
+    ) -> Result<Found, Error> {
+        foreign.claimed.probe()?;
+        let len = foreign.claimed.plaintext_len(stored_len)?;
+        let store_etag = store_etag(&headers);
+        let tag = FactTag::Foreign;
+        let fact = Fact {
+            plaintext_len: len,
+            tag,
+            checksum: None,
+        };
+        self.learn(target, &store_etag, stored_len, fact);
+        Ok(Found {
+            etag: shown_etag(settings, tag, &store_etag),
+            headers,
+            store_etag,
+            stored_len,
+            content: Content::Foreign(foreign),
+            len,
+            formats: settings.formats.clone(),
+        })
+    }
+
+    /// What an object's metadata says that it is.
+    ///
+    /// # Errors
+    /// [`Error::Integrity`].
+    pub fn claim(
+        &self,
+        target: &Target<'_>,
+        settings: &BucketSettings,
+        headers: &HeaderMap,
+    ) -> Result<Claim, Error> {
+        let object = Described {
+            bucket: target.bucket,
+            key: target.key,
+            headers,
+        };
+        Ok(formats::claim(
+            settings.formats.as_deref(),
+            object,
+            (self.now)(),
+        )?)
     }
 
     /// Refuses keys that are the gateway's own.
@@ -316,6 +429,14 @@ pub fn is_archived(headers: &HeaderMap) -> bool {
         .is_some_and(|restore| restore.contains("ongoing-request=\"false\""))
 }
 
+/// The last bytes that a format needs first, of those that came along.
+fn tail_of(claimed: &dyn Claimed, stored_len: u64, tail: &[u8]) -> Result<Bytes, Error> {
+    let need = claimed.tail_len().min(MAX_TAIL).min(stored_len);
+    let need = usize::try_from(need).unwrap_or_default();
+    let start = tail.len().checked_sub(need).ok_or(Integrity::Length)?;
+    Ok(Bytes::copy_from_slice(&tail[start..]))
+}
+
 /// The refusal to read an object that has to be restored first.
 pub fn archived() -> Error {
     Error::Store(StoreError::Status {
@@ -378,6 +499,7 @@ fn plain(
         content: Content::Plain,
         etag,
         len: stored_len,
+        formats: None,
     })
 }
 

@@ -30,7 +30,7 @@ const ONE_SEGMENT: u64 = SegmentSize::GATEWAY.plaintext_capacity(0) as u64;
 /// [`Error`]; nothing is stored then.
 pub async fn put(service: &Service, call: Call) -> Result<Response, Error> {
     let settings = (service.settings)(&call.endpoint.bucket);
-    let content = meta::content_from_request(&call.headers)?;
+    let content = meta::content_from_request(&call.headers, settings.formats.as_deref())?;
     let mut headers = HeaderMap::new();
     meta::write_settings(&call.headers, &mut headers)?;
     let length = call.body.length.ok_or(Error::MissingContentLength)?;

@@ -41,6 +41,12 @@ pub const DENIALS: &str = "sealgate_policy_denials_total";
 pub const STORE_ERRORS: &str = "sealgate_store_errors_total";
 /// Bodies of the store that broke off, by what came of asking for the rest.
 pub const RESUMPTIONS: &str = "sealgate_store_resumptions_total";
+/// Bytes that objects take which are being checked as a whole.
+pub const SPOOL_BYTES: &str = "sealgate_spool_bytes";
+/// Objects that were to be checked as a whole and could not be, by `reason`.
+pub const SPOOL_REFUSALS: &str = "sealgate_spool_refusals_total";
+/// Bodies of objects of other programs' formats that were read, by `format` and `protection`.
+pub const LEGACY_READS: &str = "sealgate_legacy_reads_total";
 /// Always 1; says by its labels which build runs.
 pub const BUILD_INFO: &str = "sealgate_build_info";
 
@@ -192,6 +198,29 @@ pub fn resumption(result: Resumption) {
     counter!(RESUMPTIONS, "result" => result.name()).increment(1);
 }
 
+/// Room was made for an object that is to be checked as a whole.
+#[expect(clippy::cast_precision_loss, reason = "exact up to 8 PiB")]
+pub fn spool_reserved(bytes: u64) {
+    gauge!(SPOOL_BYTES).increment(bytes as f64);
+}
+
+/// That room was given back.
+#[expect(clippy::cast_precision_loss, reason = "exact up to 8 PiB")]
+pub fn spool_released(bytes: u64) {
+    gauge!(SPOOL_BYTES).decrement(bytes as f64);
+}
+
+/// There was no room for an object that is to be checked as a whole.
+pub fn spool_refused(reason: SpoolRefusal) {
+    counter!(SPOOL_REFUSALS, "reason" => reason.name()).increment(1);
+}
+
+/// The body of an object of another program's format begins to be read. It is unprotected where everybody knows its key.
+pub fn legacy_read(format: &'static str, unprotected: bool) {
+    let protection = if unprotected { "none" } else { "secret" };
+    counter!(LEGACY_READS, "format" => format, "protection" => protection).increment(1);
+}
+
 /// Counts a body as in flight for as long as it lives.
 #[derive(Debug)]
 #[must_use = "the stream counts as finished when this is dropped"]
@@ -267,6 +296,26 @@ impl Resumption {
         match self {
             Self::Resumed => "resumed",
             Self::GivenUp => "given_up",
+        }
+    }
+}
+
+/// Why there was no room for an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SpoolRefusal {
+    /// It is longer than any that is taken.
+    TooLarge,
+    /// Others have the room just now.
+    Full,
+}
+
+impl SpoolRefusal {
+    /// The label value.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::TooLarge => "too_large",
+            Self::Full => "full",
         }
     }
 }
@@ -377,6 +426,19 @@ fn describe() {
         RESUMPTIONS,
         "Bodies of the store that broke off, and what came of them."
     );
+    describe_gauge!(
+        SPOOL_BYTES,
+        Unit::Bytes,
+        "Bytes of objects that are being checked as a whole."
+    );
+    describe_counter!(
+        SPOOL_REFUSALS,
+        "Objects that were to be checked as a whole, and there was no room."
+    );
+    describe_counter!(
+        LEGACY_READS,
+        "Objects of other programs' formats that were read."
+    );
     describe_gauge!(BUILD_INFO, "Always 1; its labels say which build runs.");
 }
 
@@ -412,6 +474,10 @@ mod tests {
             denied("not_granted");
             store_error("timeout");
             resumption(Resumption::GivenUp);
+            spool_reserved(70_000);
+            spool_released(10_000);
+            spool_refused(SpoolRefusal::Full);
+            legacy_read("s3proxy", true);
             let _guard = StreamGuard::new(Direction::Out);
             drop(StreamGuard::new(Direction::In));
             metrics.render()
@@ -428,6 +494,9 @@ mod tests {
             r#"sealgate_policy_denials_total{reason="not_granted"} 1"#,
             r#"sealgate_store_errors_total{kind="timeout"} 1"#,
             r#"sealgate_store_resumptions_total{result="given_up"} 1"#,
+            "sealgate_spool_bytes 60000",
+            r#"sealgate_spool_refusals_total{reason="full"} 1"#,
+            r#"sealgate_legacy_reads_total{format="s3proxy",protection="none"} 1"#,
             r#"sealgate_streams_in_flight{direction="out"} 1"#,
             r#"sealgate_streams_in_flight{direction="in"} 0"#,
         ] {
@@ -453,6 +522,9 @@ mod tests {
             DENIALS,
             STORE_ERRORS,
             RESUMPTIONS,
+            SPOOL_BYTES,
+            SPOOL_REFUSALS,
+            LEGACY_READS,
             BUILD_INFO,
         ] {
             assert!(manual.contains(&format!("`{name}`")), "{name}");

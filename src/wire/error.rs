@@ -15,6 +15,7 @@ use crate::protocol::post_policy::PolicyError;
 use crate::protocol::uri::UriError;
 use crate::pump::{self, BodyError, VerifyError};
 use crate::s3::{self, Resource, Response, RouteError};
+use crate::spool::SpoolError;
 use crate::store::StoreError;
 
 /// Code of an answer for an object that failed verification. Not a 5xx: asking again does not help,
@@ -78,6 +79,15 @@ impl Told {
             }
             Integrity::NoKey => {
                 "The object at this key is encrypted for a key that this gateway does not have."
+            }
+            Integrity::Legacy => {
+                "The object at this key was encrypted by another program, and this gateway is not set up to read those in this bucket."
+            }
+            Integrity::LegacyEnded => {
+                "The object at this key was encrypted by another program, and the day until which this gateway reads those has passed."
+            }
+            Integrity::LegacyUnprotected => {
+                "The object at this key was encrypted by another program under a key that everybody knows, and this gateway does not read such objects."
             }
             _ => {
                 "The object at this key is not what was written there. Nothing of it was released."
@@ -362,7 +372,7 @@ impl Told {
             ),
             BodyError::Store(_) | BodyError::StoreStalled => Self::unavailable(),
             BodyError::Integrity(failure) => Self::integrity((*failure).into()),
-            BodyError::Seal(_) => Self::internal(),
+            BodyError::Seal(_) | BodyError::Spool(_) => Self::internal(),
         }
     }
 
@@ -406,11 +416,7 @@ impl Told {
                     *status,
                     "The requested range is not satisfiable.",
                 ),
-                429 | 503 => Self::new(
-                    "SlowDown",
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "Please reduce your request rate.",
-                ),
+                429 | 503 => Self::slow_down(),
                 501 => Self::not_implemented("the storage behind this gateway does not offer it"),
                 400..=499 => Self::new(
                     plain_code(code).unwrap_or("InvalidRequest"),
@@ -427,6 +433,35 @@ impl Told {
             }
         }
         told
+    }
+
+    /// An object that had to be checked as a whole.
+    fn spool(error: &SpoolError) -> Self {
+        match error {
+            SpoolError::TooLarge { length, most } => {
+                let mut told = Self::bad(
+                    "EntityTooLarge",
+                    format!(
+                        "The object at this key must be checked as a whole before any of it is sent, and is too large for that: {length} stored bytes, where this gateway takes {most}. Its operator can raise spool.max_object, or set verify: segment for this bucket; an object that another program encrypted can be migrated."
+                    ),
+                );
+                told.extra.push(("MaxSizeAllowed", most.to_string()));
+                told
+            }
+            SpoolError::Full { .. } => Self::slow_down(),
+            SpoolError::Io(error) if error.kind() == std::io::ErrorKind::StorageFull => {
+                Self::slow_down()
+            }
+            _ => Self::internal(),
+        }
+    }
+
+    fn slow_down() -> Self {
+        Self::new(
+            "SlowDown",
+            StatusCode::SERVICE_UNAVAILABLE,
+            "Please reduce your request rate.",
+        )
     }
 
     fn precondition() -> Self {
@@ -541,6 +576,7 @@ impl From<s3::Error> for Told {
             s3::Error::Policy(error) => Self::policy(&error),
             s3::Error::Integrity(kind) => Self::integrity(kind),
             s3::Error::Store(error) => Self::store(&error),
+            s3::Error::Spool(error) => Self::spool(&error),
             s3::Error::Key(KeyError::Unavailable(_)) => Self::new(
                 "ServiceUnavailable",
                 StatusCode::SERVICE_UNAVAILABLE,

@@ -330,6 +330,11 @@ impl World {
         self.metrics.sum(name, label)
     }
 
+    /// The value of a gauge without labels.
+    pub fn gauge(&self, name: &str) -> f64 {
+        self.metrics.gauge(name)
+    }
+
     /// Integrity failures counted so far, of one kind.
     pub fn integrity_failures(&self, kind: &str) -> u64 {
         self.metric("sealgate_integrity_failures_total", Some(("kind", kind)))

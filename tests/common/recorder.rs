@@ -1,4 +1,4 @@
-//! Counters, kept for tests to look at. Gauges and histograms go nowhere.
+//! Counters and gauges, kept for tests to look at. Histograms go nowhere.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,6 +26,15 @@ impl Recorder {
             .map(|(_, count)| count.load(Ordering::Relaxed))
             .sum()
     }
+
+    /// The value of the gauge of that name, which has no labels.
+    pub fn gauge(&self, name: &str) -> f64 {
+        let kept = self.0.lock().unwrap();
+        let found = kept.iter().find(|(key, _)| key.name() == name);
+        found.map_or(0.0, |(_, bits)| {
+            f64::from_bits(bits.load(Ordering::Relaxed))
+        })
+    }
 }
 
 impl metrics::Recorder for Recorder {
@@ -40,8 +49,9 @@ impl metrics::Recorder for Recorder {
         Counter::from_arc(counters.entry(key.clone()).or_default().clone())
     }
 
-    fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
-        Gauge::noop()
+    fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+        let mut gauges = self.0.lock().unwrap();
+        Gauge::from_arc(gauges.entry(key.clone()).or_default().clone())
     }
 
     fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {

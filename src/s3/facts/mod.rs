@@ -92,6 +92,8 @@ pub enum FactTag {
     Opaque,
     /// Not sealed: the store's ETag as it is.
     Plain,
+    /// Of another program's format: the store's ETag, marked. Its length is the store's word.
+    Foreign,
 }
 
 impl FactTag {
@@ -133,8 +135,9 @@ impl Fact {
                 of_parts = [&md5[..], &count.to_be_bytes()].concat();
                 (MULTIPART, &of_parts)
             }
+            FactTag::Foreign => (FOREIGN, &[]),
         };
-        let checksum = self.checksum.filter(|_| kind != PLAIN);
+        let checksum = self.checksum.filter(|_| !matches!(kind, PLAIN | FOREIGN));
         let first = kind | checksum.map_or(0, ChecksumKind::encode);
         [&[first], &self.plaintext_len.to_be_bytes()[..], rest].concat()
     }
@@ -145,12 +148,13 @@ impl Fact {
         let (first, rest) = bytes.split_first()?;
         let (len, rest) = rest.split_first_chunk()?;
         let checksum = match first & CHECKSUM {
-            _ if *first == PLAIN => None,
+            _ if matches!(*first, PLAIN | FOREIGN) => None,
             0 => None,
             bits => Some(ChecksumKind::decode(bits)?),
         };
         let tag = match (*first, first & !CHECKSUM, rest) {
             (PLAIN, _, []) => FactTag::Plain,
+            (FOREIGN, _, []) => FactTag::Foreign,
             (_, MD5, rest) => FactTag::Md5(rest.try_into().ok()?),
             (_, OPAQUE, []) => FactTag::Opaque,
             (_, MULTIPART, rest) => {
@@ -172,6 +176,7 @@ type Place = [u8; 32];
 
 /// Numbers of tags in files. Do not change them.
 const PLAIN: u8 = 3;
+const FOREIGN: u8 = 5;
 const MD5: u8 = 1 << 5;
 const OPAQUE: u8 = 2 << 5;
 const MULTIPART: u8 = 3 << 5;

@@ -151,7 +151,7 @@ impl Conversion {
         if let Some((name, value)) = condition {
             set(&mut headers, name, &value);
         }
-        let content = meta::content_from_object(&found.headers);
+        let content = found.content_headers();
         let hash = Running::default();
         let single = Layout::from_plaintext_len(SegmentSize::GATEWAY, bytes)
             .is_ok_and(|layout| layout.stored_len() <= MAX_SINGLE);
@@ -202,9 +202,6 @@ impl Conversion {
         plaintext: std::ops::Range<u64>,
         hash: &Running,
     ) -> Result<Option<BoxBody>, Error> {
-        if plaintext.is_empty() {
-            return Ok(Some(pump::empty()));
-        }
         let Some((stream, _)) = get::slice(&self.service, source, found, plaintext).await? else {
             return Ok(None);
         };
@@ -450,18 +447,15 @@ impl Conversion {
             }
             let mut read = Sha256::new();
             let mut bytes = 0;
-            if found.len > 0 {
-                let all = 0..found.len;
-                let Some((mut stream, _)) =
-                    get::slice(&self.service, target, &mut found, all).await?
-                else {
-                    continue;
-                };
-                while let Some(frame) = stream.frame().await {
-                    if let Ok(data) = frame?.into_data() {
-                        bytes += data.len() as u64;
-                        read.update(&data);
-                    }
+            let all = 0..found.len;
+            let Some((mut stream, _)) = get::slice(&self.service, target, &mut found, all).await?
+            else {
+                continue;
+            };
+            while let Some(frame) = stream.frame().await {
+                if let Ok(data) = frame?.into_data() {
+                    bytes += data.len() as u64;
+                    read.update(&data);
                 }
             }
             let wanted = hash.lock().map(|hash| hash.clone().finalize());

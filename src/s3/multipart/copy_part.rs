@@ -13,7 +13,6 @@ use super::state;
 use super::{MAX_PART, part_number, upload_id};
 use crate::protocol::conditions::{Conditions, Outcome};
 use crate::protocol::date;
-use crate::pump;
 
 /// How often a source that changes while it is copied is followed.
 const ATTEMPTS: usize = 4;
@@ -49,13 +48,9 @@ pub async fn copy_part(service: &Service, mut call: Call) -> Result<Response, Er
             return Err(Error::EntityTooLarge(length));
         }
         let (staging, upload) = part::open(service, &call, &id, number, length).await?;
-        let stream = if length == 0 {
-            pump::empty()
-        } else {
-            match get::slice(service, &target, &mut found, first..first + length).await? {
-                Some((stream, _)) => stream,
-                None => continue,
-            }
+        let stream = match get::slice(service, &target, &mut found, first..first + length).await? {
+            Some((stream, _)) => stream,
+            None => continue,
         };
         let md5 = (service.settings)(&call.endpoint.bucket).etag == EtagMode::Md5;
         let body = Body::own(stream, length, md5);

@@ -20,7 +20,7 @@ use crate::store::Request;
 pub async fn create(service: &Service, mut call: Call) -> Result<Response, Error> {
     drain(std::mem::replace(&mut call.body.stream, pump::empty())).await?;
     let settings = (service.settings)(&call.endpoint.bucket);
-    let content = meta::content_from_request(&call.headers)?;
+    let content = meta::content_from_request(&call.headers, settings.formats.as_deref())?;
     let mut headers = HeaderMap::new();
     meta::write_settings(&call.headers, &mut headers)?;
     let checksum = Wanted::parse(

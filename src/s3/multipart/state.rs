@@ -252,7 +252,7 @@ async fn put(
         bucket: &staging.bucket,
         key: &key,
     };
-    let content = meta::content_from_request(&HeaderMap::new())?;
+    let content = meta::content_from_request(&HeaderMap::new(), None)?;
     written.write(HeaderMap::new(), content, body).await?;
     Ok(())
 }
@@ -338,8 +338,8 @@ pub async fn checksum(
         return Ok(upload.checksum);
     }
     // It is bound to its own key, which is a digest of bucket, key and upload id.
-    let state = read(service, staging).await?;
-    let Some(state) = state.filter(|state| state.upload_id == upload_id) else {
+    let found = read(service, staging).await?;
+    let Some((state, _)) = found.filter(|(state, _)| state.upload_id == upload_id) else {
         return Ok(None);
     };
     Wanted::parse(
