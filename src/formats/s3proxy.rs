@@ -400,9 +400,10 @@ mod tests {
         plaintext.split_off(place.skip as usize)
     }
 
-    /// Plaintext, metadata and body of an object that other code has written.
+    /// Plaintext, metadata and body.
     type Vector = (Vec<u8>, Vec<(String, String)>, Vec<u8>);
 
+    /// Objects that other code has written.
     fn vectors() -> Vec<Vector> {
         let rows: Vec<serde_json::Value> =
             serde_json::from_slice(&std::fs::read(format!("{VECTORS}/legacy.json")).unwrap())
