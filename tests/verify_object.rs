@@ -5,8 +5,15 @@
 
 mod common;
 
+use std::sync::Arc;
+
 use common::{Answer, Ask, Stored, World, contains, content, query_of};
 use http::{Method, StatusCode};
+use http_body_util::BodyExt;
+use sealgate::aead::{Dek, Engine, Etag, ObjectId, SegmentSize, StreamHeader};
+use sealgate::envelope::{self, Info};
+use sealgate::keys::{KeyEncryptionKey, KeyId, Keyring, LocalKey};
+use sealgate::pump::{self, FooterSource, SealBody, Sealing};
 use serde_json::json;
 
 const SEGMENT: usize = 64 * 1024;
@@ -165,6 +172,72 @@ async fn a_store_that_changes_the_end_on_its_way_is_found_out() {
         assert_refused(&world.send(ask).await);
     }
     assert_eq!(world.integrity_failures("segment"), 3);
+}
+
+/// An object as a writer makes it that holds the key, with an MD5 of its choice.
+async fn sealed_with_md5(plain: &[u8], md5: [u8; 16]) -> Stored {
+    let id = KeyId::new("main").unwrap();
+    let key = LocalKey::new(id.clone(), std::num::NonZeroU32::MIN, &common::KEK);
+    let keyring = Keyring::new([Arc::new(key) as Arc<dyn KeyEncryptionKey>], id).unwrap();
+    let (dek, object_id) = (Dek::new([9; 32]), ObjectId([8; 16]));
+    let mut headers = common::headers(&[("content-type", "text/plain")]);
+    let info = Info {
+        plaintext_len: Some(plain.len() as u64),
+        md5: None,
+        metadata_digest: Some(sealgate::formats::v1::bound_digest(&headers)),
+    };
+    let record = envelope::seal_record(&keyring, &[], &dek, object_id, "bucket", "key", &info)
+        .await
+        .unwrap();
+    for (name, value) in record.to_headers() {
+        headers.insert(name, value.parse().unwrap());
+    }
+    let sealing = Sealing {
+        engine: Engine::default(),
+        dek,
+        object_id,
+        segment_size: SegmentSize::GATEWAY,
+        plaintext_len: plain.len() as u64,
+        envelope: record.envelope,
+        header: StreamHeader {
+            salt: [7; 32],
+            nonce_prefix: [6; 7],
+        },
+        footer_nonce: [5; 12],
+    };
+    let footer = move || {
+        Ok(FooterSource {
+            etag: Etag::Md5(md5),
+            checksum: None,
+        })
+    };
+    let body = SealBody::new(sealing, pump::full(plain.to_vec()), footer).unwrap();
+    let body = body.collect().await.unwrap().to_bytes().to_vec();
+    Stored { headers, body }
+}
+
+/// What no segment can tell: all of it is genuine, and not the content of which the MD5 was made.
+#[tokio::test]
+async fn sums_over_the_whole_are_held_against_it() {
+    use md5::Digest as _;
+    let world = world().await;
+    for len in [100, 3 * SEGMENT] {
+        let plain = content(len);
+        let md5: [u8; 16] = md5::Md5::digest(&plain).into();
+        world
+            .plant("bucket", "key", &sealed_with_md5(&plain, md5).await)
+            .await;
+        for ask in asks("key") {
+            assert!(world.send(ask).await.status.is_success());
+        }
+        world
+            .plant("bucket", "key", &sealed_with_md5(&plain, [1; 16]).await)
+            .await;
+        for ask in asks("key") {
+            assert_refused(&world.send(ask).await);
+        }
+    }
+    assert_eq!(world.integrity_failures("object"), 6);
 }
 
 #[tokio::test]

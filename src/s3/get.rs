@@ -129,18 +129,20 @@ async fn whole(
     };
     if stored_len <= SMALL {
         let bytes = object::read_exactly(target, answer, 0..stored_len).await?;
-        let found = service
+        let mut found = service
             .describe(target, headers, stored_len, &bytes)
             .await?;
         check_conditions(call, &found)?;
         let headers = whole_headers(call, &found);
-        let sealed = match &found.content {
-            Content::Sealed(sealed) => sealed,
-            Content::Foreign(_) => {
-                let whole = whole::check(service, target, &found, Some(pump::full(bytes))).await?;
-                return checked(service, target, &found, headers, whole).await;
+        if whole::needed(&settings, &found) {
+            if !parts::read_table(target, &mut found).await? {
+                return Ok(None);
             }
-            _ => return Err(Integrity::Length.into()),
+            let whole = whole::check(service, target, &found, Some(pump::full(bytes))).await?;
+            return checked(service, target, &found, headers, whole).await;
+        }
+        let Content::Sealed(sealed) = &found.content else {
+            return Err(Integrity::Length.into());
         };
         let plan = sealed.plan(service.engine)?;
         let plaintext = OpenBody::new(pump::full(bytes), plan)
