@@ -1123,6 +1123,42 @@ async fn gc_removes_what_is_over_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn a_store_that_lists_null_versions_and_knows_none_is_cleaned_too() {
+    let world = World::with_bucket().await;
+    let mut upload = Upload::create(&world, "k").await;
+    upload.put(1, b"bytes").await;
+    world.spy.lie(|seen, mut reply| {
+        if seen.method == "GET" && seen.target.contains("versions") {
+            let document = String::from_utf8(reply.body).unwrap();
+            let (from, to) = ("</Key>", "</Key><VersionId>null</VersionId>");
+            reply.body = document
+                .replace("<VersionId>null</VersionId>", "")
+                .replace(from, to)
+                .into_bytes();
+            reply.fix_length();
+        }
+        if seen.method == "DELETE" && seen.target.contains("versionId") {
+            reply.status = StatusCode::BAD_REQUEST;
+            reply.body = b"<Error><Code>InvalidArgument</Code></Error>".to_vec();
+            reply.fix_length();
+        }
+        reply.encode()
+    });
+    world.spy.take();
+    assert_eq!(upload.complete().await.status, StatusCode::OK);
+    let asked = world.spy.take();
+    let removals = |versions: bool| {
+        let all = asked.iter().filter(|seen| seen.method == "DELETE");
+        all.filter(|seen| seen.target.contains("?versionId=null") == versions)
+            .map(|seen| seen.target.replace("?versionId=null", ""))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(removals(true).len(), 2, "{asked:?}");
+    assert_eq!(removals(false), removals(true));
+    assert_eq!(keys(&world, BUCKET).await, ["k"]);
+}
+
+#[tokio::test]
 async fn a_state_that_was_changed_or_moved_is_refused() {
     let world = World::with_bucket().await;
     let upload = Upload::create(&world, "k").await;

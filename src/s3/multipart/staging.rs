@@ -349,10 +349,22 @@ async fn remove_one(
     key: &str,
     version: Option<&str>,
 ) -> Result<(), StoreError> {
+    let version = version.filter(|version| !version.is_empty());
+    let remove = |version: Option<&str>| {
+        let request = Request::object(Method::DELETE, bucket, key).version(version);
+        store.send("DeleteTemporary", request)
+    };
     // `null` is a version too: without it, a bucket whose versioning is suspended gets a delete marker, for ever.
-    let request = Request::object(Method::DELETE, bucket, key)
-        .version(version.filter(|version| !version.is_empty()));
-    match store.send("DeleteTemporary", request).await {
+    let removed = match remove(version).await {
+        // But a store may list it that keeps no versions, and not know it here.
+        Err(error)
+            if version == Some("null") && error.status() == Some(StatusCode::BAD_REQUEST) =>
+        {
+            remove(None).await
+        }
+        removed => removed,
+    };
+    match removed {
         Ok(answer) => {
             let _ = store.document(answer).await;
             Ok(())
