@@ -322,6 +322,25 @@ async fn uploads_in_parts_get_one_too() {
     assert_eq!(headers(&there), [nvme(&whole)]);
     assert_eq!(there.header("x-amz-checksum-type"), "FULL_OBJECT");
     assert!(world.get("key").await.body == whole);
+    // S3 tells none of such an object's parts.
+    let ask = Ask::get(BUCKET, "key").query("partNumber=2");
+    let part = world
+        .send(ask.header("x-amz-checksum-mode", "ENABLED"))
+        .await;
+    assert!(part.body == two && headers(&part).is_empty(), "{part:?}");
+    let ask = Ask::get(BUCKET, "key")
+        .query("attributes=")
+        .header("x-amz-object-attributes", "Checksum,ObjectParts");
+    let attributes = world.send(ask).await;
+    assert_eq!(told(&attributes), [nvme(&whole)]);
+    assert_eq!(attributes.elements("Size"), ["5242880", "1000"]);
+    // An entry of the cache that completion left and one that the footer gives say the same.
+    for address in [world.address, world.again().await] {
+        let ask = Ask::bucket(Method::GET, BUCKET).query("list-type=2");
+        let listed = world.send_to(address, ask).await;
+        assert_eq!(listed.element("ChecksumAlgorithm"), "CRC64NVME");
+        assert_eq!(listed.element("ChecksumType"), "FULL_OBJECT");
+    }
     // Who asks for another gets that alone.
     let wanted = Some((Algorithm::Crc32, "FULL_OBJECT"));
     let (_, done) = upload(&world, "key", wanted, &[&one, &two]).await;

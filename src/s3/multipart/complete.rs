@@ -490,10 +490,12 @@ impl Completion<'_> {
             .as_ref()
             .and_then(|(checksum, _)| v1::footer_checksum(checksum))
             .map(|checksum| checksum.algorithm());
+        // Of parts for which nobody asked for one S3 tells none.
+        let kept = algorithm.is_some() && upload.checksum.is_some();
         let entries: Vec<PartEntry> = entries
             .into_iter()
             .map(|entry| PartEntry {
-                checksum: entry.checksum.filter(|_| algorithm.is_some()),
+                checksum: entry.checksum.filter(|_| kept),
                 ..entry
             })
             .collect();
