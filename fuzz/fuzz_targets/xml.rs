@@ -2,8 +2,11 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use sealgate::aead::{ChecksumAlgorithm, ChecksumType};
 use sealgate::protocol::xml::{self, MAX_DELETE, MAX_DEPTH};
+use sealgate::s3::ChecksumKind;
 use sealgate::s3::listing::{Answer, ItemKind, Page, Shown};
+use sealgate::s3::multipart_uploads as uploads;
 use sealgate::s3::multipart_xml::{parse_completed, parse_created, parse_parts, versions};
 use sealgate::s3::xml::{Writer, copy_delete_result, filter_buckets, parse_copy_result};
 
@@ -49,6 +52,10 @@ fuzz_target!(|document: &[u8]| {
                     let shown = Shown {
                         len: entry.stored_len,
                         etag: "e".to_owned(),
+                        checksum: (entry.stored_len % 2 == 1).then_some(ChecksumKind {
+                            algorithm: ChecksumAlgorithm::Crc32,
+                            kind: ChecksumType::Composite,
+                        }),
                     };
                     answer.push_object(entry, &shown);
                 }
@@ -58,6 +65,16 @@ fuzz_target!(|document: &[u8]| {
         let rewritten = answer.finish(None);
         let again = Page::parse(&rewritten).expect("a listing stays one");
         assert_eq!(again.items.len(), page.items.len());
+    }
+    if let Ok(page) = uploads::Page::parse(document) {
+        let rewritten = page.with(&vec![None; page.uploads.len()]);
+        let again = uploads::Page::parse(rewritten.as_bytes()).expect("a listing stays one");
+        let names = |page: &uploads::Page<'_>| -> Vec<(String, String)> {
+            let all = page.uploads.iter();
+            all.map(|upload| (upload.key.clone(), upload.id.clone()))
+                .collect()
+        };
+        assert_eq!(names(&again), names(&page));
     }
     if let Ok(parts) = xml::parse_complete(document) {
         assert!((1..=xml::MAX_PARTS).contains(&parts.len()));

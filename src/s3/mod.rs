@@ -33,10 +33,10 @@ pub use call::{
 };
 pub use cors::{Configured, CorsRules, changes_cors};
 pub use error::Error;
-pub use facts::{Facts, FactsError};
-#[doc(hidden)]
-pub use multipart::xml as multipart_xml;
+pub use facts::{ChecksumKind, Facts, FactsError};
 pub use multipart::{Uploads, gc};
+#[doc(hidden)]
+pub use multipart::{uploads as multipart_uploads, xml as multipart_xml};
 pub use post::{Form, Success, Upload, is_upload};
 pub use route::{Endpoint, Kind, Resource, RouteError, needs, route};
 pub use xml::escape_into;

@@ -18,7 +18,7 @@ mod listing;
 mod part;
 mod staging;
 mod state;
-mod uploads;
+pub mod uploads;
 pub mod xml;
 
 pub use abort::abort;

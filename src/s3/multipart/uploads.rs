@@ -84,24 +84,30 @@ fn unverified(kind: Integrity) {
 }
 
 /// One upload of the store's page.
-struct Listed {
-    /// Decoded.
-    key: String,
-    id: String,
+pub struct Listed {
+    /// Its key, decoded.
+    pub key: String,
+    /// Its id.
+    pub id: String,
     /// What the store says of checksums, which are of sealed bytes.
     stale: Vec<Range<usize>>,
     /// Where its element ends, before the end tag.
     end: usize,
 }
 
-/// The store's answer.
-struct Page<'a> {
+/// A page of the store's ListMultipartUploads.
+pub struct Page<'a> {
     document: &'a str,
-    uploads: Vec<Listed>,
+    /// What it lists, in its order.
+    pub uploads: Vec<Listed>,
 }
 
 impl<'a> Page<'a> {
-    fn parse(document: &'a [u8]) -> Result<Self, StoreError> {
+    /// Parses the store's answer.
+    ///
+    /// # Errors
+    /// [`StoreError::Malformed`].
+    pub fn parse(document: &'a [u8]) -> Result<Self, StoreError> {
         let malformed = || StoreError::Malformed("listing of uploads is not understood");
         let document = xml::text(document).map_err(|Malformed| malformed())?;
         let (mut uploads, mut url_encoded) = (Vec::new(), false);
@@ -135,7 +141,7 @@ impl<'a> Page<'a> {
     }
 
     /// The same document with these checksums, one for each upload.
-    fn with(&self, checksums: &[Option<Wanted>]) -> String {
+    pub fn with(&self, checksums: &[Option<Wanted>]) -> String {
         let mut out = String::with_capacity(self.document.len() + 96 * checksums.len());
         let mut done = 0;
         for (upload, checksum) in self.uploads.iter().zip(checksums) {
