@@ -184,6 +184,7 @@ impl Gateway {
                 settings: Box::new(settings),
                 facts: facts(config)?,
                 spool: spool(config)?,
+                kept: s3::Kept::new(config.spool.keep),
                 reserved_prefix: config.multipart.prefix.clone(),
                 min_part: config.multipart.min_part_size,
                 list_concurrency: config.limits.list_concurrency,

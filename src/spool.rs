@@ -138,6 +138,12 @@ impl Spool {
         })
     }
 
+    /// Whether an object of so many stored bytes fits beside the others.
+    pub fn has_room(&self, length: u64) -> bool {
+        let used = self.0.used.load(Ordering::Acquire);
+        length <= BUFFER as u64 || used.saturating_add(length) <= self.0.bytes
+    }
+
     fn folder(&self) -> &Path {
         &self.0.folder
     }
@@ -279,6 +285,11 @@ enum Kept {
 }
 
 impl Spooled {
+    /// Whether it is in a file, and takes some of the budget.
+    pub fn is_on_disk(&self) -> bool {
+        matches!(&*self.0, Kept::OnDisk(_))
+    }
+
     /// The bytes of a range, which lies within the object.
     pub fn read(&self, range: Range<u64>) -> SpooledBody {
         SpooledBody {

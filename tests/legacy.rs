@@ -96,7 +96,7 @@ fn compat(until: &str, zero_key: bool) -> Value {
 }
 
 fn spool(bytes: &str, max_object: &str) -> Value {
-    json!({"dir": std::env::temp_dir(), "bytes": bytes, "max_object": max_object})
+    json!({"dir": std::env::temp_dir(), "bytes": bytes, "max_object": max_object, "keep": "0s"})
 }
 
 async fn world_with(settings: Value) -> World {
@@ -658,4 +658,51 @@ async fn until(holds: impl Fn() -> bool) {
     tokio::time::timeout(Duration::from_secs(20), wait)
         .await
         .expect("it comes about");
+}
+
+/// Clients fetch a long object in many ranges at once: it is read and checked once for all of them.
+#[tokio::test]
+async fn ranges_of_one_object_share_one_check() {
+    let mut room = spool("4MiB", "3MiB");
+    room["keep"] = "1s".into();
+    let world = world_with(json!({"compat": compat("2999-12-31", false), "spool": room})).await;
+    let plain = pattern(2 << 20);
+    world.plant("bucket", "key", &legacy(&plain)).await;
+    let range = |key: &str, first: usize| {
+        let ask = Ask::get("bucket", key);
+        ask.header("range", &format!("bytes={first}-{}", first + 99))
+    };
+    let whole_reads = || {
+        let seen = world.spy.take();
+        seen.iter()
+            .filter(|seen| seen.header("range").starts_with("bytes=0-"))
+            .count()
+    };
+    world.spy.take();
+    let asks = (0..8).map(|at| world.send(range("key", at * 200_000)));
+    for (at, answer) in futures::future::join_all(asks).await.iter().enumerate() {
+        assert!(
+            answer.body == plain[at * 200_000..at * 200_000 + 100],
+            "{at}"
+        );
+    }
+    assert_eq!(whole_reads(), 1);
+    // Another object under the key is another object.
+    let other: Vec<u8> = plain.iter().map(|byte| !byte).collect();
+    world.plant("bucket", "key", &legacy(&other)).await;
+    assert_eq!(world.send(range("key", 5)).await.body, &other[5..105]);
+    assert_eq!(whole_reads(), 1);
+    // What waits for nobody makes way.
+    world.plant("bucket", "third", &legacy(&plain)).await;
+    assert_eq!(world.send(range("third", 5)).await.body, &plain[5..105]);
+    assert_eq!(world.metric("sealgate_spool_refusals_total", None), 0);
+    given_back(&world).await;
+    // A bad one is not kept, and each reader is told.
+    let mut bad = legacy(&plain);
+    bad.body[1000] ^= 1;
+    world.plant("bucket", "key", &bad).await;
+    for _ in 0..2 {
+        assert_refused(&world.send(range("key", 5)).await);
+    }
+    assert_eq!(world.gauge("sealgate_spool_bytes"), 0.0);
 }

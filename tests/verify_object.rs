@@ -21,7 +21,7 @@ const SEGMENT: usize = 64 * 1024;
 async fn world() -> World {
     let world = World::with_settings(json!({
         "buckets": {"bucket": {"verify": "object"}},
-        "spool": {"dir": std::env::temp_dir(), "bytes": "8MiB", "max_object": "4MiB"},
+        "spool": {"dir": std::env::temp_dir(), "bytes": "8MiB", "max_object": "4MiB", "keep": "0s"},
         "multipart": {"min_part_size": "1B"},
     }))
     .await;

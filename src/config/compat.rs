@@ -2,6 +2,7 @@
 //! while they are being checked.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -60,6 +61,8 @@ pub struct Spool {
     pub bytes: u64,
     /// Stored bytes of the longest object that is taken.
     pub max_object: u64,
+    /// How long an object of which a range was read is kept for others.
+    pub keep: Duration,
 }
 
 /// On a disk, which `/tmp` often is not.
@@ -192,12 +195,17 @@ fn secret(d: &mut Decoder<'_>, path: String, node: &Node) -> Option<Secret> {
 
 /// The section, or what holds without it.
 pub(super) fn spool(d: &mut Decoder<'_>, root: &Section<'_>) -> Spool {
-    let s = d.section(root.node("spool"), "spool", &["dir", "bytes", "max_object"]);
+    let s = d.section(
+        root.node("spool"),
+        "spool",
+        &["dir", "bytes", "max_object", "keep"],
+    );
     let dir = d.path(&s, "dir");
     let bounds = 1 << 20..=1 << 50;
     let bytes = d.size(&s, "bytes", bounds.clone());
     let max_object = d.size(&s, "max_object", bounds);
     let all = bytes.unwrap_or(2 * LONGEST.max(max_object.unwrap_or_default()));
+    let keep = d.duration(&s, "keep", Duration::ZERO..=Duration::from_hours(1));
     let one = max_object.unwrap_or(LONGEST.min(all));
     if one > all {
         d.problem(
@@ -214,5 +222,6 @@ pub(super) fn spool(d: &mut Decoder<'_>, root: &Section<'_>) -> Spool {
         dir: dir.unwrap_or_else(|| FOLDER.into()),
         bytes: all,
         max_object: one,
+        keep: keep.unwrap_or(Duration::from_secs(30)),
     }
 }

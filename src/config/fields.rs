@@ -5,7 +5,7 @@ use super::tree::{Node, Value};
 use zeroize::Zeroizing;
 
 /// Every field with a variable. `store.read_timeout` is set by `SEALGATE_STORE_READ_TIMEOUT`.
-pub(super) const FIELDS: [&str; 33] = [
+pub(super) const FIELDS: [&str; 34] = [
     "server.listen",
     "server.admin_listen",
     "server.domain",
@@ -37,6 +37,7 @@ pub(super) const FIELDS: [&str; 33] = [
     "spool.dir",
     "spool.bytes",
     "spool.max_object",
+    "spool.keep",
     "logging.level",
     "logging.format",
 ];

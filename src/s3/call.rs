@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use http_body_util::BodyExt;
 
 use super::facts::Facts;
+use super::kept::Kept;
 use super::multipart::Uploads;
 use super::route::{Endpoint, Kind};
 use super::{Error, bucket, copy, delete, forward, get, head, list, multipart, put};
@@ -86,6 +87,8 @@ pub struct Service {
     pub facts: Facts,
     /// Where objects wait that are checked as a whole.
     pub spool: Spool,
+    /// Those that were a moment ago.
+    pub kept: Kept,
     /// What the keys of temporary objects begin with. No client sees or uses such keys.
     pub reserved_prefix: String,
     /// Plaintext bytes that a part has at least, the last one excepted (S3: 5 MiB).

@@ -6,6 +6,7 @@ use http::{HeaderMap, HeaderName, Method, StatusCode};
 use http_body_util::BodyExt;
 
 use super::call::{Call, Response, Service, set};
+use super::facts::FactKey;
 use super::object::{self, Content, Found, MIN_STORED, Target, quoted};
 use super::parts::{self, Chosen, LONG_TAIL};
 use super::whole::{self, Whole};
@@ -329,7 +330,14 @@ pub async fn slice(
         if !parts::read_table(target, found).await? {
             return Ok(None);
         }
-        return match whole::check(service, target, found, None).await? {
+        let key = FactKey {
+            bucket: target.bucket.to_owned(),
+            key: target.key.to_owned(),
+            store_etag: found.store_etag.clone(),
+            stored_len: found.stored_len,
+        };
+        let check = whole::check(service, target, found, None);
+        return match service.kept.get(key, check).await? {
             Some(whole) => whole.open(service, target, found, plaintext).await,
             None => Ok(None),
         };

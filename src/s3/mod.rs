@@ -12,6 +12,7 @@ mod forward;
 mod get;
 mod head;
 pub mod jobs;
+mod kept;
 mod list;
 // Public for the fuzz targets alone.
 #[doc(hidden)]
@@ -34,6 +35,7 @@ pub use call::{
 pub use cors::{Configured, CorsRules, changes_cors};
 pub use error::Error;
 pub use facts::{ChecksumKind, Facts, FactsError};
+pub use kept::Kept;
 pub use multipart::{Uploads, gc};
 #[doc(hidden)]
 pub use multipart::{uploads as multipart_uploads, xml as multipart_xml};

@@ -54,6 +54,9 @@ pub async fn check(
     found: &Found,
     body: Option<BoxBody>,
 ) -> Result<Option<Whole>, Error> {
+    if !service.spool.has_room(found.stored_len) {
+        service.kept.make_room();
+    }
     let writer = service.spool.begin(found.stored_len).await?;
     let stored = 0..found.stored_len;
     let body = match body {
@@ -190,6 +193,11 @@ impl Body for Tee {
 }
 
 impl Whole {
+    /// Whether it takes room in the spool.
+    pub fn takes_room(&self) -> bool {
+        self.spooled.is_on_disk()
+    }
+
     /// A range of the plaintext, which may be empty, and the entry of the first part that it comes from; `None` where
     /// another object stands there now.
     ///
