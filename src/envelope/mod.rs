@@ -29,6 +29,6 @@ pub use metadata::{
     CONTENT_HEADERS, RESERVED_PREFIX, bound_header, metadata_digest, reserved_header,
 };
 pub use record::{
-    HEADER_ENVELOPE, HEADER_INFO, HEADER_MAC, OpenRecordError, Opened, Record, RecordError,
-    SealRecordError, open_record, seal_record,
+    HEADER_ENVELOPE, HEADER_INFO, HEADER_MAC, OpenRecordError, Opened, Outdated, Record,
+    RecordError, SealRecordError, open_record, outdated, seal_record,
 };

@@ -1,5 +1,7 @@
 //! The three headers as one record: made for a place, and opened only where they belong.
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
@@ -130,15 +132,7 @@ pub async fn seal_record(
     key: &str,
     info: &Info,
 ) -> Result<Record, SealRecordError> {
-    let recipients = match recipients {
-        [] => std::slice::from_ref(keyring.current_id()),
-        named => named,
-    };
-    let mut keys = Vec::with_capacity(recipients.len());
-    for id in recipients {
-        let newest = keyring.newest(id);
-        keys.push(newest.ok_or_else(|| SealRecordError::UnknownKey(id.clone()))?);
-    }
+    let keys = writing_keys(keyring, recipients)?;
     let pairs = context(&object_id, bucket, key);
     let mut envelope = Envelope {
         object_id,
@@ -167,6 +161,53 @@ pub async fn seal_record(
         envelope,
         info,
         mac,
+    })
+}
+
+/// The keys that a write for these recipients wraps with.
+fn writing_keys<'a>(
+    keyring: &'a Keyring,
+    recipients: &[KeyId],
+) -> Result<Vec<&'a Arc<dyn KeyEncryptionKey>>, SealRecordError> {
+    let recipients = match recipients {
+        [] => std::slice::from_ref(keyring.current_id()),
+        named => named,
+    };
+    let newest = |id: &KeyId| {
+        let key = keyring.newest(id);
+        key.ok_or_else(|| SealRecordError::UnknownKey(id.clone()))
+    };
+    recipients.iter().map(newest).collect()
+}
+
+/// In what an envelope differs from the one that a write for these recipients makes now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outdated {
+    /// The same keys, but not all in their newest version.
+    KeyVersion,
+    /// Other keys, or in another order.
+    Recipients,
+}
+
+/// Compares an envelope with the one that [`seal_record`] makes now. None where they are for the same keys.
+///
+/// # Errors
+///
+/// [`SealRecordError::UnknownKey`].
+pub fn outdated(
+    keyring: &Keyring,
+    recipients: &[KeyId],
+    envelope: &Envelope,
+) -> Result<Option<Outdated>, SealRecordError> {
+    let keys = writing_keys(keyring, recipients)?;
+    let pairs = || keys.iter().zip(&envelope.recipients);
+    let same_names = keys.len() == envelope.recipients.len()
+        && pairs().all(|(key, old)| (key.kind(), key.id()) == (old.kind, &old.key_id));
+    let same_versions = pairs().all(|(key, old)| key.version() == old.key_version);
+    Ok(match (same_names, same_versions) {
+        (true, true) => None,
+        (true, false) => Some(Outdated::KeyVersion),
+        (false, _) => Some(Outdated::Recipients),
     })
 }
 
