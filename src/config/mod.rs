@@ -317,6 +317,12 @@ impl Buckets {
         all.any(|fields| fields.verify == Some(Verify::Object))
     }
 
+    /// Binds a bucket's objects to another name than the sections say.
+    pub fn bind_as(&mut self, bucket: &str, name: &str) {
+        let fields = self.names.entry(bucket.to_owned()).or_default();
+        fields.bound_as = Some(name.to_owned());
+    }
+
     /// The sections' patterns, the most specific first.
     #[must_use]
     pub fn patterns(&self) -> Vec<&str> {

@@ -12,7 +12,7 @@ use super::put::{Guard, Written, guard_write};
 use super::xml::{self, Writer};
 use super::{Error, get, meta, parts};
 use crate::aead::{ChecksumType, Etag};
-use crate::envelope::{self, Info};
+use crate::envelope::{self, Info, Record};
 use crate::formats::Integrity;
 use crate::formats::v1;
 use crate::policy::{Action, Need};
@@ -247,26 +247,7 @@ impl Rebind<'_> {
             guard,
         } = self;
         let endpoint = &call.endpoint;
-        let opened = &sealed.opened;
-        let md5 = match sealed.footer.etag {
-            Etag::Md5(md5) if settings.etag == EtagMode::Md5 => Some(md5),
-            _ => None,
-        };
-        let info = Info {
-            plaintext_len: Some(found.len),
-            md5,
-            metadata_digest: settings.bind_metadata.then(|| v1::bound_digest(&content)),
-        };
-        let record = envelope::seal_record(
-            &service.keyring,
-            &settings.recipients,
-            &opened.dek,
-            opened.object_id,
-            &settings.bound_as,
-            &endpoint.key,
-            &info,
-        )
-        .await?;
+        let record = record(service, settings, &endpoint.key, sealed, &content).await?;
         headers.extend(content);
         meta::set_record(&mut headers, &record);
         set(
@@ -339,6 +320,39 @@ impl Rebind<'_> {
         }
         Ok(Some(answer_with(&store_headers, result)))
     }
+}
+
+/// The record of sealed bytes that are to stand at a key of a bucket with these settings, under these headers.
+///
+/// # Errors
+/// [`Error::Envelope`].
+pub async fn record(
+    service: &Service,
+    settings: &BucketSettings,
+    key: &str,
+    sealed: &v1::Sealed,
+    content: &HeaderMap,
+) -> Result<Record, Error> {
+    let md5 = match sealed.footer.etag {
+        Etag::Md5(md5) if settings.etag == EtagMode::Md5 => Some(md5),
+        _ => None,
+    };
+    let info = Info {
+        plaintext_len: Some(sealed.footer.plaintext_len),
+        md5,
+        metadata_digest: settings.bind_metadata.then(|| v1::bound_digest(content)),
+    };
+    let opened = &sealed.opened;
+    let record = envelope::seal_record(
+        &service.keyring,
+        &settings.recipients,
+        &opened.dek,
+        opened.object_id,
+        &settings.bound_as,
+        key,
+        &info,
+    );
+    Ok(record.await?)
 }
 
 /// Longest source of a copy (S3: 5 GiB).

@@ -16,6 +16,7 @@ use super::super::put::{Current, Written, current};
 use super::super::route::{Endpoint, Kind};
 use super::super::{Error, get, meta};
 use super::pace::Pace;
+use super::rebind::{By, Rebinding, Sizes};
 use super::settings;
 use super::walk::Item;
 use super::{Failed, Outcome, Task};
@@ -360,6 +361,18 @@ impl Conversion {
         found: &Found,
         condition: Option<(HeaderName, String)>,
     ) -> Result<bool, Error> {
+        if found.stored_len > Sizes::S3.copy
+            && let Content::Sealed(sealed) = &found.content
+        {
+            let rebinding = Rebinding {
+                service: &self.service,
+                source: &self.target(&self.bucket, target.key),
+                found,
+                target,
+                condition,
+            };
+            return rebinding.run(sealed, By::Parts, Sizes::S3).await;
+        }
         let source = CopySource {
             bucket: self.bucket.clone(),
             key: target.key.to_owned(),

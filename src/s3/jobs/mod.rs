@@ -5,22 +5,31 @@
 //! Walk ──► pages of keys ──► run: some at once, in order of their keys ──► Task, one object ──► Outcome ──► observer
 //! ```
 
+mod check;
 mod convert;
 mod pace;
 mod probe;
+mod rebind;
+mod rewrap;
 mod run;
 mod settings;
+mod upload;
 mod walk;
 
 use std::fmt;
 
+pub use check::Check;
 pub use convert::{Conversion, Destination};
 pub use pace::Pace;
 pub use probe::{Conditions, conditions};
+pub use rebind::Sizes;
+pub use rewrap::{Guard, Rewrap};
 pub use run::{Event, Limits, run};
 pub use walk::{Item, Shard, Walk};
 
 use super::Error;
+use crate::spool::SpoolError;
+use crate::pump::BodyError;
 
 /// What became of one object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +73,10 @@ impl From<Error> for Failed {
     fn from(error: Error) -> Self {
         let passing = match &error {
             Error::Store(error) => error.status().is_none_or(|status| status.is_server_error()),
+            Error::Body(BodyError::Integrity(_)) => false,
             Error::Body(_) | Error::Contended => true,
+            // Room comes free as others end.
+            Error::Spool(SpoolError::Full { .. }) => true,
             _ => false,
         };
         Self {

@@ -1,10 +1,13 @@
 //! Which conditions a store keeps on a write: asked with a small object of the gateway's own, before a job relies on them.
 
-use http::{Method, StatusCode};
+use http::header::IF_MATCH;
+use http::{HeaderMap, Method, StatusCode};
 
-use super::super::Error;
 use super::super::call::Service;
-use super::super::object::{hex, quoted, store_etag};
+use super::super::object::{Target, hex, quoted, store_etag};
+use super::super::{Error, xml};
+use super::upload::{Upload, copy_source};
+use crate::protocol::uri::CopySource;
 use crate::pump;
 use crate::store::{Request, Store, StoreError};
 
@@ -16,6 +19,10 @@ const OTHER: &str = "00000000000000000000000000000000";
 pub struct Conditions {
     /// `If-Match` on PutObject: it refuses another ETag, and takes the right one.
     pub put: bool,
+    /// The same on CopyObject, for what stands at the copy's place.
+    pub copy: bool,
+    /// The same on CompleteMultipartUpload, for an upload whose parts are copies.
+    pub complete: bool,
 }
 
 /// Asks the store of a bucket. Writes one temporary object under the reserved prefix and removes it.
@@ -53,7 +60,57 @@ impl Place<'_> {
         Ok(Conditions {
             put: self.refuses(self.put(b"two", Some(OTHER)).await)?
                 && self.takes(self.put(b"three", Some(&etag)).await)?,
+            copy: {
+                let etag = self.put(b"four", None).await?;
+                self.refuses(self.copy(&etag, OTHER).await)?
+                    && self.takes(self.copy(&etag, &etag).await)?
+            },
+            complete: {
+                let etag = self.put(b"five!", None).await?;
+                self.refuses(self.complete(&etag, OTHER).await)?
+                    && self.takes(self.complete(&etag, &etag).await)?
+            },
         })
+    }
+
+    fn target(&self) -> Target<'_> {
+        Target {
+            store: self.store,
+            bucket: self.bucket,
+            key: &self.key,
+            version: None,
+            headers: HeaderMap::new(),
+        }
+    }
+
+    fn source(&self) -> CopySource {
+        CopySource {
+            bucket: self.bucket.to_owned(),
+            key: self.key.clone(),
+            version_id: None,
+        }
+    }
+
+    /// Copies the object onto itself, with new metadata.
+    async fn copy(&self, etag: &str, matching: &str) -> Result<(), StoreError> {
+        let mut request = Request::object(Method::PUT, self.bucket, &self.key)
+            .header("x-amz-metadata-directive", "REPLACE")
+            .header("x-amz-meta-probe", "1")
+            .header("if-match", &quoted(matching));
+        copy_source(&mut request.headers, &self.source(), etag);
+        let answer = self.store.send("CopyTemporary", request).await?;
+        let document = self.store.document(answer).await?;
+        xml::parse_copy_result(&document).map(drop)
+    }
+
+    /// The same by an upload of one part.
+    async fn complete(&self, etag: &str, matching: &str) -> Result<(), StoreError> {
+        let mut upload = Upload::begin(&self.target(), HeaderMap::new()).await?;
+        if let Err(error) = upload.copy(&self.source(), etag, &(0..5)).await {
+            upload.abort().await;
+            return Err(error);
+        }
+        upload.complete(Some((IF_MATCH, &quoted(matching)))).await
     }
 
     async fn put(&self, body: &'static [u8], matching: Option<&str>) -> Result<String, StoreError> {
@@ -69,7 +126,7 @@ impl Place<'_> {
     }
 
     /// A write under a condition that does not hold.
-    fn refuses(&self, answer: Result<String, StoreError>) -> Result<bool, StoreError> {
+    fn refuses<T>(&self, answer: Result<T, StoreError>) -> Result<bool, StoreError> {
         match answer {
             Ok(_) => Ok(false),
             Err(error) if is_condition(&error) => Ok(true),
@@ -84,7 +141,7 @@ impl Place<'_> {
     }
 
     /// A write under a condition that holds.
-    fn takes(&self, answer: Result<String, StoreError>) -> Result<bool, StoreError> {
+    fn takes<T>(&self, answer: Result<T, StoreError>) -> Result<bool, StoreError> {
         match answer {
             Ok(_) => Ok(true),
             Err(error) if is_condition(&error) => Ok(false),

@@ -31,12 +31,7 @@ pub async fn kept(
     target: &Target<'_>,
     headers: &HeaderMap,
 ) -> Result<HeaderMap, Error> {
-    let mut settings = HeaderMap::new();
-    for name in KEPT {
-        if let Some(value) = headers.get(name) {
-            settings.insert(HeaderName::from_static(name), value.clone());
-        }
-    }
+    let mut settings = told(headers);
     let tags = text(headers, "x-amz-tagging-count").and_then(|count| count.parse().ok());
     if tags.unwrap_or(0u32) > 0 {
         let request = Request::object(Method::GET, target.bucket, target.key).query("tagging", "");
@@ -51,4 +46,15 @@ pub async fn kept(
         );
     }
     Ok(settings)
+}
+
+/// The same without tags, which need a request of their own: for copies, in which the store keeps them.
+pub fn told(headers: &HeaderMap) -> HeaderMap {
+    let mut settings = HeaderMap::new();
+    for name in KEPT {
+        if let Some(value) = headers.get(name) {
+            settings.insert(HeaderName::from_static(name), value.clone());
+        }
+    }
+    settings
 }

@@ -30,10 +30,27 @@ pub fn parse_created(document: &[u8]) -> Result<String, StoreError> {
 /// [`StoreError`].
 pub fn parse_completed(document: &[u8]) -> Result<String, StoreError> {
     let malformed = || StoreError::Malformed("CompleteMultipartUpload answer is not understood");
+    etag_of(document, "CompleteMultipartUploadResult", malformed)
+}
+
+/// The ETag, without quotes, in the store's answer to UploadPartCopy, which may hold an error as well.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn parse_part_copied(document: &[u8]) -> Result<String, StoreError> {
+    let malformed = || StoreError::Malformed("UploadPartCopy answer is not understood");
+    etag_of(document, "CopyPartResult", malformed)
+}
+
+fn etag_of(
+    document: &[u8],
+    result: &str,
+    malformed: impl Fn() -> StoreError,
+) -> Result<String, StoreError> {
     let (mut etag, mut code, mut message) = (None, None, None);
     walk(document, |element| {
         match element.path {
-            ["CompleteMultipartUploadResult", "ETag"] => etag = element.text().ok(),
+            [root, "ETag"] if *root == result => etag = element.text().ok(),
             ["Error", "Code"] => code = element.text().ok(),
             ["Error", "Message"] => message = element.text().ok(),
             _ => {}
