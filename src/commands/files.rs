@@ -9,7 +9,7 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use super::CommandError;
-use crate::config::cli::{Inspect, Keygen, Open};
+use crate::config::cli::{Keygen, Open};
 use crate::config::{self, KeyBytes};
 use crate::formats::offline;
 use crate::gateway::{self, StartError};
@@ -53,9 +53,8 @@ pub fn keygen(arguments: &Keygen) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// `sealgate inspect`.
-pub fn inspect(arguments: &Inspect) -> Result<(), CommandError> {
-    let path = &arguments.object;
+/// `sealgate inspect` of a file.
+pub fn inspect(path: &Path) -> Result<(), CommandError> {
     let file = fs::File::open(path).map_err(super::file_error(path))?;
     let found = offline::inspect(file).map_err(super::about(path, |path, error| {
         CommandError::Object { path, error }

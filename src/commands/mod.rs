@@ -5,6 +5,7 @@ pub mod check_store;
 mod dev;
 mod files;
 mod gc;
+mod inspect;
 mod jobs;
 mod serve;
 
@@ -110,7 +111,9 @@ pub fn run(cli: Cli) -> Result<(), CommandError> {
         Command::CheckStore(arguments) => serve::runtime()?.block_on(check_store::check_store(&arguments)),
         Command::Gc(arguments) => serve::runtime()?.block_on(gc::gc(&arguments)),
         Command::Migrate(arguments) => serve::runtime()?.block_on(jobs::migrate(&arguments)),
-        Command::Inspect(arguments) => files::inspect(&arguments),
+        Command::Rewrap(arguments) => serve::runtime()?.block_on(jobs::rewrap(&arguments)),
+        Command::Verify(arguments) => serve::runtime()?.block_on(jobs::verify(&arguments)),
+        Command::Inspect(arguments) => inspect::inspect(&arguments),
         Command::Open(arguments) => files::open(&arguments),
     }
 }

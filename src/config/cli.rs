@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -53,7 +53,23 @@ pub enum Command {
     /// Each object is replaced in one step, and only if no client has written it meanwhile, so the gateway can go on serving.
     /// Can be killed at any moment: begun again, it leaves alone what is done. MIGRATION.md has a runbook.
     Migrate(Migrate),
-    /// Say what stands in the head of a sealed object. Needs no key
+    /// Wrap the keys of sealed objects anew, after a key or the recipients of a bucket changed
+    ///
+    /// Each object whose envelope is not the one that a new write would get is given that one, by a copy onto itself at the
+    /// store: no content moves. Can be killed at any moment and begun again, and run while the gateway serves. In a bucket
+    /// that keeps versions each such object gets a new version, and the one before stays under its old keys. Access lists of
+    /// single objects are not kept, and the time of the last change is new.
+    Rewrap(Rewrap),
+    /// Read every object of a bucket, authenticate all of it, and say which are damaged
+    ///
+    /// Holds the content against the MD5 and checksum that were noted when it was written, too. Shows nothing of it, and
+    /// writes nothing. Exits with 1 where an object does not verify.
+    Verify(Verify),
+    /// Say what a sealed object is: a raw copy of its bytes, or one at the store
+    ///
+    /// Of a file it says what stands in its head, for which no key is needed. Of s3://BUCKET/KEY it says what the gateway
+    /// would find there, with its keys: for whom it is sealed, whether it belongs there, what its footer says. Exits with 1
+    /// where the object would be refused.
     Inspect(Inspect),
     /// Open a sealed object offline, from a raw copy of its bytes and the keyring alone
     Open(Open),
@@ -286,12 +302,78 @@ pub struct Migrate {
     pub all_versions: bool,
 }
 
+/// Arguments of `sealgate rewrap`.
+#[derive(Args, Debug)]
+#[command(mut_arg("rate", |rate| rate.hide(true)))]
+pub struct Rewrap {
+    /// What all jobs take.
+    #[command(flatten)]
+    pub job: JobOptions,
+    /// Take objects too that are bound to this name, as the bucket's name or bound_as was before
+    #[arg(long, value_name = "NAME")]
+    pub was_bound_as: Option<String>,
+    /// Nobody else writes to the bucket: needed with stores that keep no conditions on copies and completions
+    #[arg(long)]
+    pub no_concurrent_writers: bool,
+}
+
+/// Arguments of `sealgate verify`.
+#[derive(Args, Debug)]
+#[command(mut_arg("dry_run", |dry_run| dry_run.hide(true)))]
+pub struct Verify {
+    /// What all jobs take.
+    #[command(flatten)]
+    pub job: JobOptions,
+}
+
 /// Arguments of `sealgate inspect`.
 #[derive(Args, Debug)]
 pub struct Inspect {
-    /// A raw copy of the object's bytes, as the store holds them
-    #[arg(value_name = "FILE")]
+    /// A raw copy of the object's bytes, as the store holds them; or s3://BUCKET/KEY
+    #[arg(value_name = "OBJECT")]
     pub object: PathBuf,
+    /// The configuration that the gateway runs with, for an object at the store
+    #[arg(long, value_name = "FILE", env = "SEALGATE_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Of an object at the store, this version
+    #[arg(long, value_name = "ID")]
+    pub version_id: Option<String>,
+    /// Of an object at the store, say it as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Where an object is.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Place<'a> {
+    /// In a file.
+    File(&'a Path),
+    /// At the store.
+    Store {
+        /// Its bucket.
+        bucket: &'a str,
+        /// Its key.
+        key: &'a str,
+    },
+}
+
+impl Inspect {
+    /// Where the object is; none where it begins as one at the store and names no bucket or no key.
+    #[must_use]
+    pub fn place(&self) -> Option<Place<'_>> {
+        match self
+            .object
+            .to_str()
+            .and_then(|text| text.strip_prefix("s3://"))
+        {
+            None => Some(Place::File(&self.object)),
+            Some(rest) => {
+                let (bucket, key) = rest.split_once('/')?;
+                let whole = !bucket.is_empty() && !key.is_empty();
+                whole.then_some(Place::Store { bucket, key })
+            }
+        }
+    }
 }
 
 /// Arguments of `sealgate open`.
@@ -352,6 +434,24 @@ mod tests {
     }
 
     #[test]
+    fn an_object_is_in_a_file_or_at_the_store() {
+        let place = |object: &str| {
+            let line = format!("sealgate inspect {object}");
+            let Command::Inspect(inspect) = parse(&line).unwrap().command else {
+                panic!("another command");
+            };
+            format!("{:?}", inspect.place())
+        };
+        let store = |bucket, key| format!("{:?}", Some(Place::Store { bucket, key }));
+        assert_eq!(place("s3://b/k"), store("b", "k"));
+        assert_eq!(place("s3://b//a//ü"), store("b", "/a//ü"));
+        assert_eq!(place("s3:/b/k"), "Some(File(\"s3:/b/k\"))");
+        for neither in ["s3://", "s3://b", "s3://b/", "s3:///k"] {
+            assert_eq!(place(neither), "None", "{neither}");
+        }
+    }
+
+    #[test]
     fn every_command_is_read() {
         for line in [
             "sealgate keygen --out -",
@@ -362,7 +462,12 @@ mod tests {
             "sealgate migrate --config c.yaml --bucket b",
             "sealgate migrate --config c.yaml --bucket b --prefix p/ --to-bucket other --from plaintext --from s3proxy --verify \
              --shard 3/4 --concurrency 8 --rate 100MiB --checkpoint f --report - --dry-run --no-concurrent-writers",
+            "sealgate rewrap --config c.yaml --bucket b",
+            "sealgate rewrap --config c.yaml --bucket b --prefix p/ --was-bound-as old --shard 0/2 --checkpoint f --report - \
+             --dry-run --no-concurrent-writers",
+            "sealgate verify --config c.yaml --bucket b --rate 10MiB --concurrency 4 --report r.json",
             "sealgate inspect object",
+            "sealgate inspect s3://bucket/key --config c.yaml --json --version-id v",
             "sealgate open object --keyring c.yaml",
             "sealgate open object --keyring main.key --key-id main --out plain",
         ] {
@@ -382,6 +487,8 @@ mod tests {
             "sealgate migrate --config c.yaml --bucket b --rate fast",
             "sealgate migrate --config c.yaml --bucket b --concurrency 0",
             "sealgate migrate --config c.yaml --bucket b --keys f --prefix p",
+            "sealgate rewrap --config c.yaml --bucket b --to-bucket c",
+            "sealgate verify --config c.yaml",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }

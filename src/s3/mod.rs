@@ -11,6 +11,7 @@ mod facts;
 mod forward;
 mod get;
 mod head;
+mod inspect;
 pub mod jobs;
 mod kept;
 mod list;
@@ -35,6 +36,7 @@ pub use call::{
 pub use cors::{Configured, CorsRules, changes_cors};
 pub use error::Error;
 pub use facts::{ChecksumKind, Facts, FactsError};
+pub use inspect::{Inspection, inspect};
 pub use kept::Kept;
 pub use multipart::{Uploads, gc};
 #[doc(hidden)]

@@ -5,6 +5,8 @@ mod checkpoint;
 mod migrate;
 mod progress;
 mod report;
+mod rewrap;
+mod verify;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,6 +14,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::{CommandError, file_error};
+use crate::config::Config;
 use crate::config::cli::JobOptions;
 use crate::gateway::Gateway;
 use crate::s3::Service;
@@ -21,6 +24,8 @@ use progress::Progress;
 use report::Report;
 
 pub use migrate::migrate;
+pub use rewrap::rewrap;
+pub use verify::verify;
 
 /// Longest list of keys that is read.
 const MAX_KEYS_FILE: u64 = 1 << 30;
@@ -40,13 +45,18 @@ struct Job<'a> {
 
 /// The operations of the gateway that runs with a configuration.
 fn gateway(options: &JobOptions) -> Result<Gateway, CommandError> {
-    let mut loaded = super::load(&options.config.path, Vec::new())?;
+    Ok(Gateway::new(&config(&options.config.path)?)?)
+}
+
+/// A configuration as one more process takes it.
+pub fn config(path: &Path) -> Result<Config, CommandError> {
+    let mut loaded = super::load(path, Vec::new())?;
     for warning in &loaded.warnings {
         eprintln!("warning: {warning}");
     }
     // The gateway that runs with this configuration has it open.
     loaded.config.cache.path = None;
-    Ok(Gateway::new(&loaded.config)?)
+    Ok(loaded.config)
 }
 
 impl<'a> Job<'a> {
