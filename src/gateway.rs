@@ -34,7 +34,7 @@ use crate::config::{
     self, Config, DefaultChecksum, EtagKind, KeyKind, PlaintextObjects, UserMetadata, Verify,
 };
 use crate::formats::foreign::Format;
-use crate::formats::{Formats, S3proxy};
+use crate::formats::{Formats, S3eg, S3ep, S3epKek, S3proxy};
 use crate::keys::{KeyEncryptionKey, KeyId, Keyring, KeyringError, LocalKey};
 use crate::policy::{Policy, PolicyError, UserHandle};
 use crate::protocol::aws_chunked::{self, Decoder};
@@ -647,6 +647,16 @@ fn formats(compat: &config::Compat) -> Formats {
             s3proxy.zero_key,
         )));
     }
+    if let Some(s3ep) = &compat.s3ep {
+        let keys = s3ep.keys.iter().map(|key| S3epKek::new(key.expose()));
+        let keys = keys.collect();
+        let (prefix, unauthenticated) = (&s3ep.prefix, s3ep.accept_unauthenticated);
+        formats.push(Box::new(S3ep::new(prefix, keys, unauthenticated)));
+    }
+    if let Some(s3eg) = &compat.s3eg {
+        let passwords = s3eg.passwords.iter().map(config::Password::expose);
+        formats.push(Box::new(S3eg::new(passwords)));
+    }
     Formats::new(formats, compat.accept_unsigned.map(|accept| accept.ends()))
 }
 
@@ -707,9 +717,14 @@ fn bucket_settings(
 
 /// What decides whether objects of other programs open. It is hashed before it goes anywhere.
 fn compat_scope(compat: &config::Compat) -> String {
-    let secrets = compat.s3proxy.iter().flat_map(|s3proxy| &s3proxy.secrets);
-    let secrets: Vec<[u8; 32]> = secrets
-        .map(|secret| Sha256::digest(secret.expose()).into())
+    let s3proxy = compat.s3proxy.iter().flat_map(|s3proxy| &s3proxy.secrets);
+    let s3ep = compat.s3ep.iter().flat_map(|s3ep| &s3ep.keys);
+    let s3eg = compat.s3eg.iter().flat_map(|s3eg| &s3eg.passwords);
+    let secrets: Vec<[u8; 32]> = s3proxy
+        .map(|secret| secret.expose().as_bytes())
+        .chain(s3ep.map(|key| &key.expose()[..]))
+        .chain(s3eg.map(config::Password::expose))
+        .map(|secret| Sha256::digest(secret).into())
         .collect();
     format!("\n{compat:?}\n{secrets:?}")
 }

@@ -4,7 +4,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 use libfuzzer_sys::fuzz_target;
 use sealgate::formats::foreign::Described;
-use sealgate::formats::{Claim, Formats, S3proxy, S3PROXY_TAGS, claim};
+use sealgate::formats::{Claim, Formats, S3PROXY_TAGS, S3eg, S3ep, S3epKek, S3proxy, claim};
 
 fuzz_target!(|input: (Vec<(&[u8], &[u8])>, &[u8])| {
     let (pairs, body) = input;
@@ -21,7 +21,10 @@ fuzz_target!(|input: (Vec<(&[u8], &[u8])>, &[u8])| {
         headers: &headers,
     };
     let s3proxy = S3proxy::new(S3PROXY_TAGS, ["secret"], true);
-    let formats = Formats::new(vec![Box::new(s3proxy)], Some(1));
+    let s3ep = S3ep::new("s3ep-", vec![S3epKek::new(&[1; 32])], true);
+    // Without a password, since each derivation takes a tenth of a second.
+    let s3eg = S3eg::new([]);
+    let formats = Formats::new(vec![Box::new(s3proxy), Box::new(s3ep), Box::new(s3eg)], Some(1));
     let _ = claim(None, object, 0);
     if let Ok(Claim::Foreign(_, claimed)) = claim(Some(&formats), object, 0) {
         assert!(claim(Some(&formats), object, 1).is_err());

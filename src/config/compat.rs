@@ -9,6 +9,7 @@ use jiff::tz::TimeZone;
 
 use super::decode::{Decoder, Section, Text};
 use super::human::show_size;
+use super::imports::{self, S3eg, S3ep};
 use super::tree::{Node, Value};
 use crate::policy::Secret;
 
@@ -20,6 +21,10 @@ pub struct Compat {
     pub accept_unsigned: Option<AcceptUnsigned>,
     /// Those of `s3proxy`.
     pub s3proxy: Option<S3proxy>,
+    /// Those of `s3-encryption-proxy`.
+    pub s3ep: Option<S3ep>,
+    /// Those of `s3-encryption-gateway`.
+    pub s3eg: Option<S3eg>,
 }
 
 /// `compat.accept_unsigned`: until when objects are read that carry no MAC over their bucket and key.
@@ -71,7 +76,7 @@ const FOLDER: &str = "/var/tmp";
 const LONGEST: u64 = 6 << 30;
 
 /// Letters of an HTTP header's name (RFC 9110, `tchar`), in lower case, but for those that no S3 client writes.
-fn tag(text: &str) -> Result<String, &'static str> {
+pub(super) fn tag(text: &str) -> Result<String, &'static str> {
     let fits =
         |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_' | b'.');
     let tag = text.to_ascii_lowercase();
@@ -87,22 +92,29 @@ fn tag(text: &str) -> Result<String, &'static str> {
 /// The section; none where it is not given.
 pub(super) fn compat(d: &mut Decoder<'_>, root: &Section<'_>) -> Option<Compat> {
     let node = root.node("compat")?;
-    let s = d.section(Some(node), "compat", &["accept_unsigned", "s3proxy"]);
+    let known = ["accept_unsigned", "s3proxy", "s3ep", "s3eg"];
+    let s = d.section(Some(node), "compat", &known);
     let accept_unsigned = s
         .has("accept_unsigned")
         .then(|| accept_unsigned(d, &s))
         .flatten();
     let s3proxy = s.has("s3proxy").then(|| s3proxy(d, &s)).flatten();
-    if s3proxy.is_some() && !s.has("accept_unsigned") {
-        d.warning(
-            &s.at("s3proxy"),
-            "is without compat.accept_unsigned, so that none of these objects is read",
-            "Write accept_unsigned: {until: 2027-06-30}, say: the day by which all are migrated.",
-        );
+    let s3ep = s.has("s3ep").then(|| imports::s3ep(d, &s)).flatten();
+    let s3eg = s.has("s3eg").then(|| imports::s3eg(d, &s)).flatten();
+    for field in ["s3proxy", "s3ep", "s3eg"] {
+        if s.has(field) && !s.has("accept_unsigned") {
+            d.warning(
+                &s.at(field),
+                "is without compat.accept_unsigned, so that none of these objects is read",
+                "Write accept_unsigned: {until: 2027-06-30}, say: the day by which all are migrated.",
+            );
+        }
     }
     Some(Compat {
         accept_unsigned,
         s3proxy,
+        s3ep,
+        s3eg,
     })
 }
 
@@ -180,7 +192,7 @@ fn secrets(d: &mut Decoder<'_>, s: &Section<'_>) -> Vec<Secret> {
     secrets.collect()
 }
 
-fn secret(d: &mut Decoder<'_>, path: String, node: &Node) -> Option<Secret> {
+pub(super) fn secret(d: &mut Decoder<'_>, path: String, node: &Node) -> Option<Secret> {
     if matches!(node.value, Value::Map(_)) {
         let s = d.section(Some(node), &path, &["secret", "secret_file"]);
         return d.secret(&s, "secret", true).map(|(secret, _)| secret);

@@ -500,7 +500,7 @@ impl<'s> Decoder<'s> {
         self.path_of(&text)
     }
 
-    fn path_of(&mut self, text: &Text) -> Option<PathBuf> {
+    pub(super) fn path_of(&mut self, text: &Text) -> Option<PathBuf> {
         if text.value.is_empty() {
             self.problem(&text.spot, "is empty", "Name a file.");
             return None;

@@ -15,6 +15,7 @@ mod decode;
 mod error;
 mod fields;
 mod human;
+mod imports;
 mod key_file;
 mod load;
 mod render;
@@ -34,6 +35,7 @@ pub use crate::protocol::cors::Rule as CorsRule;
 pub use crate::telemetry::{LogFormat, LogLevel};
 pub use compat::{AcceptUnsigned, Compat, S3proxy, Spool};
 pub use error::{ConfigError, Finding, Origin};
+pub use imports::{Password, S3eg, S3ep};
 pub use key_file::KeyBytes;
 pub use load::{Loaded, Override, Sources, read_file};
 

@@ -138,6 +138,21 @@ impl Config {
                 "           s3proxy: {secrets} secrets, tags {tags}{zero}"
             )?;
         }
+        if let Some(s3ep) = &compat.s3ep {
+            let unauthenticated = if s3ep.accept_unauthenticated {
+                ", and what nothing authenticates"
+            } else {
+                ""
+            };
+            let (keys, prefix) = (s3ep.keys.len(), &s3ep.prefix);
+            writeln!(
+                out,
+                "           s3ep: {keys} keys, prefix \"{prefix}\"{unauthenticated}"
+            )?;
+        }
+        if let Some(s3eg) = &compat.s3eg {
+            writeln!(out, "           s3eg: {} passwords", s3eg.passwords.len())?;
+        }
         Ok(())
     }
 

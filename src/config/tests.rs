@@ -1200,6 +1200,58 @@ fn objects_of_other_programs_are_described() {
 }
 
 #[test]
+fn the_keys_of_two_other_proxies_are_taken_as_they_have_them() {
+    let world = World::new()
+        .with("AES", "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=")
+        .with_file("/key", b"a password in a file\n");
+    let text = small_with(
+        "compat: {accept_unsigned: {until: 2027-06-30}, \
+         s3ep: {prefix: \"\", keys: [\"${AES}\", {secret: an aes key of thirty-two letters}], accept_unauthenticated: true}, \
+         s3eg: {passwords: [twelve bytes], key_files: [/key]}}",
+    );
+    let loaded = world.load(&text).unwrap();
+    let compat = loaded.config.compat.as_ref().unwrap();
+    let s3ep = compat.s3ep.as_ref().unwrap();
+    assert_eq!(
+        (s3ep.prefix.as_str(), s3ep.accept_unauthenticated),
+        ("", true)
+    );
+    let keys: Vec<&[u8; 32]> = s3ep.keys.iter().map(KeyBytes::expose).collect();
+    assert_eq!(keys, [&[7; 32], b"an aes key of thirty-two letters"]);
+    let s3eg = compat.s3eg.as_ref().unwrap();
+    let passwords: Vec<&[u8]> = s3eg.passwords.iter().map(Password::expose).collect();
+    assert_eq!(passwords, [&b"twelve bytes"[..], b"a password in a file\n"]);
+    let warned: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(warned.len(), 1, "{warned:?}");
+    assert!(
+        warned[0].contains("compat.s3ep.accept_unauthenticated"),
+        "{warned:?}"
+    );
+    let shown = format!("{}{:?}", loaded.summary(), loaded.config);
+    for told in [
+        "s3ep: 2 keys, prefix \"\", and what nothing authenticates",
+        "s3eg: 2 passwords",
+    ] {
+        assert!(shown.contains(told), "{shown}");
+    }
+    for secret in ["BwcH", "thirty-two", "twelve", "in a file"] {
+        assert!(!shown.contains(secret), "{shown}");
+    }
+    let without = small_with("compat: {s3eg: {passwords: [twelve bytes]}}");
+    let warned: Vec<String> = world
+        .load(&without)
+        .unwrap()
+        .warnings
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert!(
+        warned[0].contains("compat.s3eg: is without compat.accept_unsigned"),
+        "{warned:?}"
+    );
+}
+
+#[test]
 fn problems_of_other_programs_objects_are_told() {
     for (section, problem) in [
         (
@@ -1243,6 +1295,25 @@ fn problems_of_other_programs_objects_are_told() {
             "compat.s3proxy.zero: is not a known field",
         ),
         ("compat: {other: {}}", "compat.other: is not a known field"),
+        ("compat: {s3ep: {}}", "compat.s3ep.keys: is missing"),
+        ("compat: {s3ep: {keys: []}}", "compat.s3ep.keys: is missing"),
+        (
+            "compat: {s3ep: {keys: [short]}}",
+            "compat.s3ep.keys[0]: is no key of 32 bytes",
+        ),
+        (
+            "compat: {s3ep: {keys: [an aes key of thirty-two letters], prefix: \"a b\"}}",
+            "compat.s3ep.prefix: \"a b\" is no name of metadata",
+        ),
+        ("compat: {s3eg: {}}", "compat.s3eg.passwords: is missing"),
+        (
+            "compat: {s3eg: {passwords: [elevenbytes]}}",
+            "compat.s3eg.passwords[0]: is shorter than any that program takes",
+        ),
+        (
+            "compat: {s3eg: {key_files: [/nowhere]}}",
+            "compat.s3eg.key_files[0]: /nowhere cannot be read",
+        ),
         (
             "compat: {accept_unsigned: {}}",
             "compat.accept_unsigned.until: is missing",

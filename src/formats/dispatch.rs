@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::HeaderMap;
 
 use super::foreign::{Claimed, Described, Format};
-use super::{Integrity, s3proxy, v1};
+use super::{Integrity, s3eg, s3ep, s3proxy, v1};
 use crate::envelope::Record;
 
 /// The formats of other programs that are read, and until when.
@@ -100,7 +100,7 @@ pub fn claim(
 /// Whether an object is of a format that is known here, though nobody has set it up: its ciphertext must not be taken
 /// for plaintext.
 fn looks_foreign(headers: &HeaderMap) -> bool {
-    s3proxy::looks_like(headers)
+    s3proxy::looks_like(headers) || s3ep::looks_like(headers) || s3eg::looks_like(headers)
 }
 
 #[cfg(test)]

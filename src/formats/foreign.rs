@@ -80,7 +80,7 @@ pub trait Claimed: Send + Sync {
 pub struct Checking {
     /// Takes the stored bytes.
     pub checker: Box<dyn Checker>,
-    /// Whether nobody needs to know a secret to open the object, or to make one like it.
+    /// Whether nobody needs to know a secret to make such an object, or to alter this one.
     pub unprotected: bool,
 }
 

@@ -2,6 +2,7 @@
 
 use thiserror::Error;
 
+use super::Unsupported;
 use crate::pump::OpenFailure;
 
 /// Why an object was refused although the store answered. Each is a metric label and an audit event.
@@ -62,6 +63,9 @@ pub enum Integrity {
     /// The object is of another program's format, under a key that everybody knows.
     #[error("legacy object is wrapped under a key that everybody knows")]
     LegacyUnprotected,
+    /// The object is of a variant of another program's format that is not read.
+    #[error("{0}")]
+    Unsupported(#[from] Unsupported),
 }
 
 impl Integrity {
@@ -86,6 +90,7 @@ impl Integrity {
             Self::Legacy => "legacy",
             Self::LegacyEnded => "legacy_ended",
             Self::LegacyUnprotected => "legacy_unprotected",
+            Self::Unsupported(_) => "unsupported",
         }
     }
 }

@@ -256,7 +256,7 @@ async fn describe_record(
 fn contained(found: &Found) -> Option<Contained> {
     let sealed: &Sealed = match &found.content {
         Content::Sealed(sealed) => sealed,
-        Content::SealedUnread | Content::Plain => return None,
+        Content::SealedUnread | Content::Plain | Content::Foreign(_) => return None,
     };
     let footer = &sealed.footer;
     let parts = footer.parts;

@@ -102,7 +102,7 @@ async fn check_foreign(
             bucket = target.bucket,
             key = target.key,
             format = object.format,
-            "reading an object under a key that everybody knows: anybody could have written it"
+            "reading an object that no secret protects: anybody could have written or altered it"
         );
     }
     let mut checker = checking.checker;

@@ -80,6 +80,9 @@ impl Told {
             Integrity::NoKey => {
                 "The object at this key is encrypted for a key that this gateway does not have."
             }
+            Integrity::Unsupported(_) => {
+                "The object at this key was encrypted by another program in a way that this gateway does not read."
+            }
             Integrity::Legacy => {
                 "The object at this key was encrypted by another program, and this gateway is not set up to read those in this bucket."
             }

@@ -28,8 +28,8 @@ pub use run::{Event, Limits, run};
 pub use walk::{Item, Shard, Walk};
 
 use super::Error;
-use crate::spool::SpoolError;
 use crate::pump::BodyError;
+use crate::spool::SpoolError;
 
 /// What became of one object.
 #[derive(Clone, Debug, PartialEq, Eq)]
