@@ -3,7 +3,7 @@
 //!
 //! `LEGACY_MIB=5120 cargo test --release --test legacy_memory` takes the longest object of one PUT.
 
-#![cfg(all(feature = "gateway", target_os = "linux"))]
+#![cfg(all(feature = "embedded", target_os = "linux"))]
 #![forbid(unsafe_code)]
 
 mod common;
