@@ -11,7 +11,10 @@ fuzz_target!(|input: (Vec<(&[u8], &[u8])>, &[u8])| {
     let mut headers = HeaderMap::new();
     for (name, value) in pairs {
         let name = [b"x-amz-meta-", name].concat();
-        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(&name), HeaderValue::from_bytes(value)) {
+        if let (Ok(name), Ok(value)) = (
+            HeaderName::from_bytes(&name),
+            HeaderValue::from_bytes(value),
+        ) {
             headers.append(name, value);
         }
     }
@@ -24,7 +27,10 @@ fuzz_target!(|input: (Vec<(&[u8], &[u8])>, &[u8])| {
     let s3ep = S3ep::new("s3ep-", vec![S3epKek::new(&[1; 32])], true);
     // Without a password, since each derivation takes a tenth of a second.
     let s3eg = S3eg::new([]);
-    let formats = Formats::new(vec![Box::new(s3proxy), Box::new(s3ep), Box::new(s3eg)], Some(1));
+    let formats = Formats::new(
+        vec![Box::new(s3proxy), Box::new(s3ep), Box::new(s3eg)],
+        Some(1),
+    );
     let _ = claim(None, object, 0);
     if let Ok(Claim::Foreign(_, claimed)) = claim(Some(&formats), object, 0) {
         assert!(claim(Some(&formats), object, 1).is_err());
