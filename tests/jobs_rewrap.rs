@@ -344,13 +344,14 @@ async fn what_is_not_sealed_is_left_to_migrate() {
         body: b"plain".to_vec(),
     };
     world.plant(BUCKET, "plain", &plain).await;
+    let planted = stored(&world, "plain").await;
     for settings in [json!({}), json!({BUCKET: {"plaintext": "allow"}})] {
         let gate = gateway(&world, BOTH, &settings);
         let results = all(&gate, BUCKET, rewrap_of(&gate)).await;
         let skipped = Ok(Outcome::Skipped("not sealed: migrate seals it"));
         assert_eq!(results["plain"], skipped);
     }
-    assert_eq!(world.stored(BUCKET, "plain").await.unwrap(), plain);
+    assert_eq!(stored(&world, "plain").await, planted);
 }
 
 /// A client writes while the rewrap's last request is on its way.
@@ -472,7 +473,10 @@ async fn what_one_copy_does_not_take_is_copied_in_parts() {
         .filter(|range| !range.is_empty())
         .collect();
     assert_eq!(copied.len(), 6, "{copied:?}");
-    assert!(copied.contains(&"bytes=140002-200895"), "{copied:?}");
+    for key in long {
+        let last = format!("bytes=140002-{}", before[key].body.len() - 1);
+        assert!(copied.contains(&last.as_str()), "{copied:?}");
+    }
     all_current(&all(&gate, BUCKET, task(Guard::Store(KEPT))).await);
     let new = gateway(&world, NEW, &json!({}));
     all_were(&all(&new, BUCKET, check_of(&new)).await, "sealgate");

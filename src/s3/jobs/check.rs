@@ -1,7 +1,7 @@
 //! Verification of one object: all of it is read and authenticated, and its content held against the sums that were noted
 //! when it was written. Nothing of it is kept or shown.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt;
@@ -14,10 +14,10 @@ use super::super::parts::{self, LONG_TAIL};
 use super::pace::Pace;
 use super::walk::Item;
 use super::{Failed, Outcome, Task};
-use crate::aead::{self, PREAMBLE_LEN};
+use crate::aead::{self, PREAMBLE_LEN, Preamble};
 use crate::formats::v1::Sealed;
 use crate::formats::{Integrity, Sums};
-use crate::pump::{BodyError, OpenBody};
+use crate::pump::{BodyError, BoxBody, OpenBody};
 
 /// How often an object that clients write meanwhile is looked at again.
 const ATTEMPTS: usize = 8;
@@ -114,7 +114,8 @@ impl Check {
         let Some(answer) = object::range(target, found, "GetObject", &stored).await? else {
             return Ok(false);
         };
-        let body = OpenBody::new(target.stream(answer, stored), plan);
+        let head = Head::default();
+        let body = OpenBody::new(head.watch(target.stream(answer, stored)), plan);
         let mut body = std::pin::pin!(self.pace.body(body));
         let mut sums = Sums::of(sealed);
         while let Some(frame) = body.frame().await {
@@ -123,7 +124,35 @@ impl Check {
             }
         }
         sums.verify()?;
+        head.verify()?;
         Ok(true)
+    }
+}
+
+/// The preamble as it went by: it is authenticated as a whole, and recovery without the gateway reads it field by field.
+#[derive(Clone, Default)]
+struct Head(Arc<Mutex<Vec<u8>>>);
+
+impl Head {
+    fn watch(&self, stored: BoxBody) -> BoxBody {
+        let head = self.0.clone();
+        let stored = stored.map_frame(move |frame| {
+            if let (Some(data), Ok(mut head)) = (frame.data_ref(), head.lock()) {
+                let missing = PREAMBLE_LEN - head.len();
+                head.extend_from_slice(&data[..data.len().min(missing)]);
+            }
+            frame
+        });
+        stored.boxed()
+    }
+
+    fn verify(&self) -> Result<(), Integrity> {
+        let head = self.0.lock().map_err(|_| Integrity::Preamble)?;
+        let preamble = head.first_chunk().map(Preamble::decode);
+        match preamble {
+            Some(Ok(_)) => Ok(()),
+            _ => Err(Integrity::Preamble),
+        }
     }
 }
 
