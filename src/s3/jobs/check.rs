@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use http::{HeaderMap, StatusCode};
+use http::HeaderMap;
 use http_body_util::BodyExt;
 
 use super::super::Error;
@@ -13,7 +13,7 @@ use super::super::object::{self, Content, Found, Target};
 use super::super::parts::{self, LONG_TAIL};
 use super::pace::Pace;
 use super::walk::Item;
-use super::{Failed, Outcome, Task};
+use super::{Failed, Outcome, Task, is_absent};
 use crate::aead::{self, PREAMBLE_LEN, Preamble};
 use crate::formats::v1::Sealed;
 use crate::formats::{Integrity, Sums};
@@ -69,12 +69,7 @@ impl Check {
         };
         let mut found = match self.service.find_with(&target, LONG_TAIL).await {
             Ok(found) => found,
-            Err(Error::Store(error))
-                if error.status() == Some(StatusCode::NOT_FOUND)
-                    && error.code() != "NoSuchBucket" =>
-            {
-                return Ok(Some(Outcome::Gone));
-            }
+            Err(Error::Store(error)) if is_absent(&error) => return Ok(Some(Outcome::Gone)),
             Err(error) => return Err(error),
         };
         let (is, bytes) = (found.content.name(), found.len);

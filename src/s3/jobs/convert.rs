@@ -19,13 +19,12 @@ use super::pace::Pace;
 use super::rebind::{By, Rebinding, Sizes};
 use super::settings;
 use super::walk::Item;
-use super::{Failed, Outcome, Task};
+use super::{Failed, Outcome, Task, is_absent};
 use crate::aead::{Layout, SegmentSize};
 use crate::formats::Integrity;
 use crate::policy::Permit;
 use crate::protocol::uri::{CopySource, Query};
 use crate::pump::{self, BoxBody};
-use crate::store::StoreError;
 
 /// How often an object that clients write meanwhile is looked at again.
 const ATTEMPTS: usize = 8;
@@ -489,17 +488,18 @@ fn query(pairs: &[(&str, &str)]) -> Query {
     query
 }
 
+/// Whether a write was refused because something else stands at its key by now, or nothing.
 fn is_condition(error: &Error) -> bool {
     match error {
-        Error::Store(error) => matches!(
-            error.status(),
-            Some(StatusCode::PRECONDITION_FAILED | StatusCode::CONFLICT)
-        ),
-        Error::PreconditionFailed(_) => true,
+        // Where nothing stands any more, S3 answers If-Match with 404.
+        Error::Store(error) => {
+            is_absent(error)
+                || matches!(
+                    error.status(),
+                    Some(StatusCode::PRECONDITION_FAILED | StatusCode::CONFLICT)
+                )
+        }
+        Error::PreconditionFailed(_) | Error::NoSuchKey => true,
         _ => false,
     }
-}
-
-fn is_absent(error: &StoreError) -> bool {
-    error.status() == Some(StatusCode::NOT_FOUND) && error.code() != "NoSuchBucket"
 }

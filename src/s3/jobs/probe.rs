@@ -4,6 +4,7 @@ use http::header::IF_MATCH;
 use http::{HeaderMap, Method, StatusCode};
 
 use super::super::call::Service;
+use super::super::multipart::remove_all;
 use super::super::object::{Target, hex, quoted, store_etag};
 use super::super::{Error, xml};
 use super::upload::{Upload, copy_source};
@@ -41,8 +42,8 @@ pub async fn conditions(service: &Service, bucket: &str) -> Result<Conditions, E
         key: format!("{}probe/{name}", service.reserved_prefix),
     };
     let found = place.ask().await;
-    let request = Request::object(Method::DELETE, &bucket, &place.key);
-    if let Err(error) = service.own.send("DeleteTemporary", request).await {
+    // Every version of it, where the bucket keeps versions.
+    if let Err(error) = remove_all(&service.own, &bucket, &place.key).await {
         tracing::warn!(%error, bucket, key = place.key, "a temporary object is left behind");
     }
     Ok(found?)

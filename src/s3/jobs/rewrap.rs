@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use http::header::IF_MATCH;
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, Method};
 
 use super::super::Error;
 use super::super::call::Service;
@@ -15,10 +15,9 @@ use super::super::object::{Content, Found, Target, quoted};
 use super::probe::Conditions;
 use super::rebind::{By, Rebinding, Sizes};
 use super::walk::Item;
-use super::{Failed, Outcome, Task};
+use super::{Failed, Outcome, Task, is_absent};
 use crate::envelope::{self, Envelope, Outdated};
 use crate::formats::{Integrity, v1};
-use crate::store::StoreError;
 
 /// How often an object that clients write meanwhile is looked at again.
 const ATTEMPTS: usize = 8;
@@ -241,10 +240,6 @@ fn unguarded(sizes: Sizes) -> Failed {
         ),
         passing: false,
     }
-}
-
-fn is_absent(error: &StoreError) -> bool {
-    error.status() == Some(StatusCode::NOT_FOUND) && error.code() != "NoSuchBucket"
 }
 
 #[cfg(test)]

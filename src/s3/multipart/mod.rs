@@ -27,7 +27,7 @@ pub use copy_part::copy_part;
 pub use create::create;
 pub use listing::list_parts;
 pub use part::upload_part;
-pub use staging::empty_of_temporary;
+pub use staging::{empty_of_temporary, remove_all};
 pub use state::Uploads;
 pub use uploads::list_uploads;
 

@@ -219,6 +219,16 @@ mod tests {
     }
 
     #[test]
+    fn a_copied_part_that_failed_with_200_is_a_failure() {
+        let done =
+            b"<CopyPartResult><LastModified>t</LastModified><ETag>\"e\"</ETag></CopyPartResult>";
+        assert_eq!(parse_part_copied(done).unwrap(), "e");
+        let failed = parse_part_copied(b"<Error><Code>SlowDown</Code></Error>").unwrap_err();
+        assert_eq!(failed.status(), Some(StatusCode::SERVICE_UNAVAILABLE));
+        assert!(parse_completed(done).is_err());
+    }
+
+    #[test]
     fn pages_of_parts_lead_on() {
         let page = parse_parts(concat!(
             "<ListPartsResult><Initiator><ID>i</ID></Initiator><IsTruncated>true</IsTruncated>",
