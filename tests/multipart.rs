@@ -7,8 +7,8 @@ mod common;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
-use common::{Answer, Ask, BOB, Connection, STORE, Spy, World, content, md5_hex, query_of};
-use http::{Method, StatusCode};
+use common::{Answer, Ask, BOB, Connection, STORE, Spy, Stored, World, content, md5_hex, query_of};
+use http::{HeaderMap, Method, StatusCode};
 use md5::{Digest, Md5};
 use sealgate::protocol::checksum::{Algorithm, Checksum};
 use sealgate::s3::gc::{self, Options, Verdict};
@@ -1156,6 +1156,44 @@ async fn a_store_that_lists_null_versions_and_knows_none_is_cleaned_too() {
     assert_eq!(removals(true).len(), 2, "{asked:?}");
     assert_eq!(removals(false), removals(true));
     assert_eq!(keys(&world, BUCKET).await, ["k"]);
+}
+
+#[tokio::test]
+async fn gc_removes_what_a_killed_job_left() {
+    let world = World::with_bucket().await;
+    let probe = Stored {
+        headers: HeaderMap::new(),
+        body: b"one".to_vec(),
+    };
+    let key = "~sealgate/probe/0123456789abcdef";
+    world.plant(BUCKET, key, &probe).await;
+    let gateway = world.gateway();
+    let collect = async |older_than| {
+        let mut found = Vec::new();
+        let options = Options {
+            older_than,
+            dry_run: false,
+        };
+        gc::collect(gateway.service(), BUCKET, options, |finding| {
+            assert!(finding.to_string().contains(key), "{finding}");
+            found.push(finding.verdict.clone());
+        })
+        .await
+        .unwrap();
+        found
+    };
+    // The job may be at work.
+    assert_eq!(collect(None).await, []);
+    assert_eq!(keys(&world, BUCKET).await, [key]);
+    tokio::time::sleep(std::time::Duration::from_millis(2100)).await;
+    assert_eq!(collect(Some(1)).await, [Verdict::Probe]);
+    assert!(keys(&world, BUCKET).await.is_empty());
+    // Nor does one keep a bucket that is empty to whoever deletes it.
+    world.plant(BUCKET, key, &probe).await;
+    let answer = world
+        .send(Ask::new(Method::DELETE, &format!("/{BUCKET}")))
+        .await;
+    assert_eq!(answer.status, StatusCode::NO_CONTENT, "{answer:?}");
 }
 
 #[tokio::test]

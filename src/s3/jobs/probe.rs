@@ -12,6 +12,8 @@ use crate::protocol::uri::CopySource;
 use crate::pump;
 use crate::store::{Request, Store, StoreError};
 
+/// What the keys of these objects begin with, behind the reserved prefix. `sealgate gc` removes those that a kill leaves.
+pub const FOLDER: &str = "probe/";
 /// An ETag that no object has.
 const OTHER: &str = "00000000000000000000000000000000";
 
@@ -39,7 +41,7 @@ pub async fn conditions(service: &Service, bucket: &str) -> Result<Conditions, E
     let place = Place {
         store: &service.own,
         bucket: &bucket,
-        key: format!("{}probe/{name}", service.reserved_prefix),
+        key: format!("{}{FOLDER}{name}", service.reserved_prefix),
     };
     let found = place.ask().await;
     // Every version of it, where the bucket keeps versions.

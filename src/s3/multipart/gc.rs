@@ -1,4 +1,4 @@
-//! Finds what uploads that are over left behind, and on demand ends uploads that nobody goes on with.
+//! Finds what uploads that are over and jobs that were killed left behind, and on demand ends uploads that nobody goes on with.
 
 use std::fmt;
 
@@ -6,6 +6,8 @@ use http::Method;
 
 use super::super::Error;
 use super::super::call::Service;
+use super::super::jobs::PROBES;
+use super::super::listing::{ItemKind, Page};
 use super::staging::{self, FOLDER, Staging};
 use super::state::{self, Described};
 use super::xml::{folders, parse_parts};
@@ -13,6 +15,8 @@ use crate::store::{Request, Store};
 
 /// Held parts whose state cannot be found are left alone for so long, in seconds: a request may be about to write it.
 const GRACE: i64 = 24 * 60 * 60;
+/// A job needs its temporary object for moments only; clocks may differ by more.
+const PROBE_GRACE: u64 = 60 * 60;
 
 /// What is to be done.
 #[derive(Clone, Copy, Debug, Default)]
@@ -36,6 +40,8 @@ pub enum Verdict {
     Orphaned,
     /// The same, but they may be quite new: left alone.
     Unsettled,
+    /// No upload: a job that was killed asked the store something with it. It is removed.
+    Probe,
     /// Its state does not open, so nothing is known of it: left alone.
     Unreadable(String),
 }
@@ -55,6 +61,9 @@ pub struct Finding {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.verdict == Verdict::Probe {
+            return write!(f, "left by a killed job ({}/{})", self.bucket, self.folder);
+        }
         match &self.object {
             Some((bucket, key)) => write!(f, "{bucket}/{key}")?,
             None => write!(f, "unknown object")?,
@@ -65,6 +74,7 @@ impl fmt::Display for Finding {
             Verdict::Abandoned => "abandoned",
             Verdict::Orphaned => "without state",
             Verdict::Unsettled => "without state, but recent: left alone",
+            Verdict::Probe => "left by a killed job",
             Verdict::Unreadable(why) => return write!(f, ": cannot be read ({why}): left alone"),
         };
         write!(f, ": {text} ({}/{})", self.bucket, self.folder)
@@ -74,7 +84,10 @@ impl fmt::Display for Finding {
 impl Verdict {
     /// Whether there is something to remove.
     pub fn removes(&self) -> bool {
-        matches!(self, Self::Over | Self::Abandoned | Self::Orphaned)
+        matches!(
+            self,
+            Self::Over | Self::Abandoned | Self::Orphaned | Self::Probe
+        )
     }
 }
 
@@ -83,7 +96,7 @@ impl Verdict {
 pub struct Summary {
     /// Uploads that go on.
     pub in_progress: u64,
-    /// Uploads whose temporary objects are removed.
+    /// Uploads whose temporary objects are removed, and what jobs left.
     pub removed: u64,
     /// Uploads that were aborted among them.
     pub aborted: u64,
@@ -133,9 +146,49 @@ pub async fn collect(
         }
         match next {
             Some(next) => after = next,
-            None => return Ok(summary),
+            None => break,
         }
     }
+    for folder in probes(service, bucket, options).await? {
+        let finding = Finding {
+            bucket: bucket.to_owned(),
+            folder,
+            object: None,
+            verdict: Verdict::Probe,
+        };
+        report(&finding);
+        summary.removed += 1;
+        if !options.dry_run {
+            staging::remove_all(&service.own, bucket, &finding.folder).await?;
+        }
+    }
+    Ok(summary)
+}
+
+/// Temporary objects of jobs that have been there for too long, one page of them: a killed job leaves one at most.
+async fn probes(service: &Service, bucket: &str, options: Options) -> Result<Vec<String>, Error> {
+    let prefix = format!("{}{PROBES}", service.reserved_prefix);
+    let request = Request::bucket(Method::GET, bucket)
+        .query("list-type", "2")
+        .query("encoding-type", "url")
+        .query("prefix", &prefix);
+    let answer = service.own.send("ListTemporary", request).await?;
+    let document = service.own.document(answer).await?;
+    let age = options.older_than.unwrap_or(PROBE_GRACE);
+    let before = (service.now)().saturating_sub(age.try_into().unwrap_or(i64::MAX));
+    let page = Page::parse(&document)?;
+    let old = page.items.iter().filter(|item| match &item.kind {
+        ItemKind::Object(entry) => entry
+            .child("LastModified")
+            .and_then(|at| crate::protocol::date::parse_iso8601(at).ok())
+            .is_some_and(|at| at < before),
+        _ => false,
+    });
+    let names = old.map(|item| item.name.clone());
+    Ok(names
+        // A store that ignores the prefix must not have us delete anything else.
+        .filter(|name| name.len() > prefix.len() && name.starts_with(&prefix))
+        .collect())
 }
 
 /// The buckets that the gateway's own credentials see.

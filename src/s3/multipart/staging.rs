@@ -293,7 +293,7 @@ pub async fn empty_of_temporary(
             return Ok(false);
         }
     }
-    Ok(remove_all(store, bucket, &format!("{reserved}{FOLDER}")).await? > 0)
+    Ok(remove_all(store, bucket, reserved).await? > 0)
 }
 
 /// The first key at or behind a place, versions and delete markers included.
