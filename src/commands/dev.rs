@@ -74,6 +74,12 @@ pub async fn dev(arguments: Dev) -> Result<(), CommandError> {
             "region": embedded::REGION,
             "access_key": access_key,
             "secret_key": secret_key,
+            // For whoever wants to see what is stored. These are others at the next start.
+            "store": {
+                "endpoint": format!("http://{}", store.endpoint),
+                "access_key": store_access,
+                "secret_key": store_secret,
+            },
         });
         write_private(file, &format!("{ready:#}\n")).map_err(super::file_error(file))?;
     }

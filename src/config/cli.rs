@@ -87,7 +87,7 @@ pub struct Dev {
     /// The address for /healthz, /readyz and /metrics [default: none]
     #[arg(long, value_name = "ADDR")]
     pub admin_listen: Option<SocketAddr>,
-    /// Write endpoint, region, access key and secret key to this file as JSON, once ready
+    /// Write endpoint, region, access key and secret key to this file as JSON, once ready; and those of the store behind
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
 }
