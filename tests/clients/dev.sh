@@ -18,12 +18,16 @@ for _ in $(seq 100); do
   [ ! -s "$T/dev.json" ] || break
   sleep 0.1
 done
-field() { python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))[sys.argv[2]])' "$T/dev.json" "$1"; }
+field() { python3 -c 'import functools, json, sys; print(functools.reduce(dict.get, sys.argv[2:], json.load(open(sys.argv[1]))))' "$T/dev.json" "$@"; }
 S3_ENDPOINT=$(field endpoint)
 S3_REGION=$(field region)
 S3_ACCESS=$(field access_key)
 S3_SECRET=$(field secret_key)
-export S3_ENDPOINT S3_REGION S3_ACCESS S3_SECRET
+STORE_ENDPOINT=$(field store endpoint)
+STORE_REGION=$S3_REGION
+STORE_ACCESS=$(field store access_key)
+STORE_SECRET=$(field store secret_key)
+export S3_ENDPOINT S3_REGION S3_ACCESS S3_SECRET STORE_ENDPOINT STORE_REGION STORE_ACCESS STORE_SECRET
 
 # The dev gateway speaks plain HTTP; clients that want TLS get it in front of that.
 certificate "$T"

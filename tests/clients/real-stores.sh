@@ -139,7 +139,7 @@ C
   "$VENV/bin/python3" "$HERE/raw.py" remove "$bucket" || result=1
 
   # The ETags of parts are the gateway's receipts.
-  S3_LACKS="part-md5 listed-md5 $lacks" bash "$HERE/run.sh" || result=1
+  S3_LACKS="part-md5 listed-md5 $lacks" STORE_LACKS=$lacks bash "$HERE/run.sh" || result=1
   STORE_LACKS=$lacks bash "$HERE/replicas.sh" "$dir/sealgate.yaml" || result=1
   [ "$result" = 0 ] || { echo "# the gateway's last lines:" && tail -n 30 "$dir/gateway.log" | cut -c1-400; }
   stop_gateways
