@@ -17,6 +17,7 @@ use super::super::route::{Endpoint, Kind};
 use super::super::{Error, get, meta};
 use super::pace::Pace;
 use super::rebind::{By, Rebinding, Sizes};
+use super::run::{PAUSE, TRIES};
 use super::settings;
 use super::walk::Item;
 use super::{Failed, Outcome, Task, is_absent};
@@ -71,12 +72,38 @@ enum There {
 
 type Running = Arc<Mutex<Sha256>>;
 
+/// What one try came to.
+enum Tried {
+    /// The object is done with, or needs nothing.
+    Ended(Outcome),
+    /// It was written.
+    Written {
+        was: &'static str,
+        bytes: u64,
+        store_etag: String,
+        hash: Running,
+    },
+    /// It changed meanwhile.
+    Changed,
+}
+
 impl Task for Conversion {
     async fn step(&self, item: &Item) -> Result<Outcome, Failed> {
         for _ in 0..ATTEMPTS {
             match Box::pin(self.attempt(&item.key)).await {
-                Ok(Some(outcome)) => return Ok(outcome),
-                Ok(None) => tracing::debug!(key = item.key, "changed meanwhile"),
+                Ok(Tried::Ended(outcome)) => return Ok(outcome),
+                Ok(Tried::Written {
+                    was,
+                    bytes,
+                    store_etag,
+                    hash,
+                }) => {
+                    if self.verify {
+                        self.read_back(&item.key, &store_etag, bytes, &hash).await?;
+                    }
+                    return Ok(Outcome::Done { was, bytes });
+                }
+                Ok(Tried::Changed) => tracing::debug!(key = item.key, "changed meanwhile"),
                 Err(Error::Integrity(Integrity::Plaintext)) => {
                     return Err(Failed {
                         why: format!(
@@ -105,34 +132,35 @@ impl Conversion {
         }
     }
 
-    /// One try; `None` where the object changed meanwhile.
-    async fn attempt(&self, key: &str) -> Result<Option<Outcome>, Error> {
+    /// One try.
+    async fn attempt(&self, key: &str) -> Result<Tried, Error> {
+        let ended = |outcome| Ok(Tried::Ended(outcome));
         let source = self.target(&self.bucket, key);
         let mut found = match self.service.find(&source).await {
-            Err(Error::Store(error)) if is_absent(&error) => return Ok(Some(Outcome::Gone)),
+            Err(Error::Store(error)) if is_absent(&error) => return ended(Outcome::Gone),
             found => found?,
         };
         let was = found.content.name();
         let bytes = found.len;
         let sealed = matches!(found.content, Content::Sealed(_) | Content::SealedUnread);
         if !self.only.is_empty() && !self.only.iter().any(|name| name == was) {
-            return Ok(Some(Outcome::Skipped("of another format")));
+            return ended(Outcome::Skipped("of another format"));
         }
         let condition = match &self.to {
-            Destination::InPlace if sealed => return Ok(Some(Outcome::Already { is: was, bytes })),
+            Destination::InPlace if sealed => return ended(Outcome::Already { is: was, bytes }),
             Destination::InPlace => Some((IF_MATCH, quoted(&found.store_etag))),
             Destination::Bucket(bucket) => match self.there(bucket, key, &found).await? {
-                There::Newer => return Ok(Some(Outcome::Already { is: was, bytes })),
+                There::Newer => return ended(Outcome::Already { is: was, bytes }),
                 There::Older(etag) => Some((IF_MATCH, quoted(&etag))),
                 There::Absent => Some((IF_NONE_MATCH, "*".to_owned())),
             },
         };
         if object::is_archived(&found.headers) {
-            return Ok(Some(Outcome::Skipped("archived: restore it first")));
+            return ended(Outcome::Skipped("archived: restore it first"));
         }
         let done = Outcome::Done { was, bytes };
         if self.dry_run {
-            return Ok(Some(done));
+            return ended(done);
         }
         let condition = condition.filter(|_| self.conditional);
         let (bucket, in_place) = match &self.to {
@@ -142,10 +170,10 @@ impl Conversion {
         let target = self.target(bucket, key);
         if sealed && !in_place {
             // The bytes stay as they are: parts, ETag and checksums with them.
-            return self
-                .copied(&target, &found, condition)
-                .await
-                .map(|copied| copied.then_some(done));
+            return match self.copied(&target, &found, condition).await? {
+                true => ended(done),
+                false => Ok(Tried::Changed),
+            };
         }
         let mut headers = settings::kept(&self.service, &source, &found.headers).await?;
         if let Some((name, value)) = condition {
@@ -162,16 +190,17 @@ impl Conversion {
             self.in_parts(&source, &target, &mut found, headers, content, &hash)
                 .await
         };
-        let store_etag = match written {
-            Ok(Some(store_etag)) => store_etag,
-            Ok(None) => return Ok(None),
-            Err(error) if is_condition(&error) => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        if self.verify {
-            self.read_back(&target, &store_etag, bytes, hash).await?;
+        match written {
+            Ok(Some(store_etag)) => Ok(Tried::Written {
+                was,
+                bytes,
+                store_etag,
+                hash,
+            }),
+            Ok(None) => Ok(Tried::Changed),
+            Err(error) if is_condition(&error) => Ok(Tried::Changed),
+            Err(error) => Err(error),
         }
-        Ok(Some(done))
     }
 
     /// What stands at the other bucket. A copy that is not older than its source was made by an earlier run, or by a client.
@@ -438,13 +467,44 @@ impl Conversion {
         self.service.call(call).await
     }
 
-    /// Reads the new object whole and compares it with what went into it.
+    /// Reads the new object whole and compares it with what went into it. Another try of the object would find it sealed
+    /// and look no further, so this one tries again itself, and its failure is final.
     async fn read_back(
+        &self,
+        key: &str,
+        store_etag: &str,
+        len: u64,
+        hash: &Running,
+    ) -> Result<(), Failed> {
+        let bucket = match &self.to {
+            Destination::InPlace => &self.bucket,
+            Destination::Bucket(bucket) => bucket,
+        };
+        let target = self.target(bucket, key);
+        let mut tries = 1;
+        loop {
+            let failed = match Box::pin(self.compare(&target, store_etag, len, hash)).await {
+                Ok(()) => return Ok(()),
+                Err(error) => Failed::from(error),
+            };
+            if !failed.passing || tries == TRIES {
+                return Err(Failed {
+                    why: format!("written, but does not read back: {failed}"),
+                    passing: false,
+                });
+            }
+            tracing::debug!(key, %failed, "reading back again");
+            tokio::time::sleep(PAUSE * (1 << tries)).await;
+            tries += 1;
+        }
+    }
+
+    async fn compare(
         &self,
         target: &Target<'_>,
         store_etag: &str,
         len: u64,
-        hash: Running,
+        hash: &Running,
     ) -> Result<(), Error> {
         for _ in 0..ATTEMPTS {
             let mut found = match self.service.find(target).await {

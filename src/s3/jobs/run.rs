@@ -13,9 +13,9 @@ use super::walk::{Item, Walk};
 use super::{Failed, Outcome, Task};
 
 /// How often an object is tried where another try may help.
-const TRIES: u32 = 4;
+pub const TRIES: u32 = 4;
 /// The pause before the second try; each further one is twice as long.
-const PAUSE: Duration = Duration::from_millis(500);
+pub const PAUSE: Duration = Duration::from_millis(500);
 
 /// How a job runs.
 pub struct Limits {
