@@ -1385,6 +1385,18 @@ async fn a_read_that_the_store_fails_is_asked_again_and_a_write_is_not() {
         }
         reply.encode()
     });
+    // So it is where the store says that the object is being replaced.
+    let mut replaced = false;
+    let get = world.get("key").await;
+    assert_eq!(get.status, StatusCode::OK, "{get:?}");
+    world.spy.lie(move |_, mut reply| {
+        if !std::mem::replace(&mut replaced, true) {
+            reply.status = StatusCode::CONFLICT;
+            reply.body = b"<Error><Code>ConcurrentModification</Code></Error>".to_vec();
+            reply.fix_length();
+        }
+        reply.encode()
+    });
     let get = world.get("key").await;
     assert_eq!(get.status, StatusCode::OK, "{get:?}");
     // The write above was refused by the lie, not by the store, which took it.

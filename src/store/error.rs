@@ -36,6 +36,9 @@ pub enum StoreError {
     Request(String),
 }
 
+/// What Ceph says, with 409, to a read of an object that is being replaced.
+const REPLACED: &str = "ConcurrentModification";
+
 impl StoreError {
     /// A short stable name for metrics and logs.
     pub fn label(&self) -> &'static str {
@@ -63,7 +66,9 @@ impl StoreError {
     pub fn is_passing(&self) -> bool {
         match self {
             Self::Unreachable(_) => true,
-            Self::Status { status, .. } => matches!(status.as_u16(), 500 | 502 | 504),
+            Self::Status { status, code, .. } => {
+                matches!(status.as_u16(), 500 | 502 | 504) || code == REPLACED
+            }
             _ => false,
         }
     }
