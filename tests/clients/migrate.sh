@@ -90,5 +90,10 @@ export BIN PYTHONDONTWRITEBYTECODE=1 MIGRATE_CONFIG=$T/migrate.yaml MIGRATE_LOG=
 if [ "${MIGRATE_MEASURE:-0}" = 1 ]; then
   "$VENV/bin/python3" "$HERE/migrate-measure.py"
 else
-  "$VENV/bin/python3" "$HERE/migrate.py"
+  status=0
+  "$VENV/bin/python3" "$HERE/migrate.py" | tee "$T/results" || status=$?
+  failed=$(grep -c '^not ok' "$T/results" || true)
+  echo "# $(grep -c '^ok' "$T/results" || true) passed, $failed failed"
+  # One that dies says so by its status only.
+  [ "$failed" = 0 ] && [ "$status" = 0 ] || exit 1
 fi
