@@ -248,6 +248,25 @@ async fn a_strict_bucket_says_what_to_write_in_the_configuration() {
 }
 
 #[tokio::test]
+async fn ciphertext_under_a_name_that_is_not_configured_is_not_sealed_once_more() {
+    let world = world().await;
+    let wrapped =
+        "57c95ea41fe1585266b76548198f19f3f4b94b16feb2ea94ed984f1a90d6e0d857119d3b88eba59d";
+    for (key, name) in [
+        ("s3proxy", "x-amz-meta-ourtag"),
+        ("s3ep", "x-amz-meta-our-encrypted-dek"),
+    ] {
+        let object = plain(b"ciphertext").with_header(name, Some(wrapped));
+        world.plant(BUCKET, key, &object).await;
+    }
+    let (ended, _) = migrate(&world, conversion(&world), Shard::default(), "").await;
+    for (key, result) in ended {
+        assert!(result.unwrap_err().contains("compat"));
+        assert!(!is_sealed(&world, BUCKET, &key).await);
+    }
+}
+
+#[tokio::test]
 async fn another_bucket_gets_copies_once() {
     let world = world().await;
     world.create("other").await;

@@ -1191,7 +1191,7 @@ async fn gc_removes_what_a_killed_job_left() {
     // Nor does one keep a bucket that is empty to whoever deletes it.
     world.plant(BUCKET, key, &probe).await;
     let answer = world
-        .send(Ask::new(Method::DELETE, &format!("/{BUCKET}")))
+        .send(Ask::new(Method::DELETE, format!("/{BUCKET}")))
         .await;
     assert_eq!(answer.status, StatusCode::NO_CONTENT, "{answer:?}");
 }

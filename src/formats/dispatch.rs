@@ -9,6 +9,9 @@ use super::foreign::{Claimed, Described, Format};
 use super::{Integrity, s3eg, s3ep, s3proxy, v1};
 use crate::envelope::Record;
 
+/// Hexadecimal digits of a data key that `s3proxy` has wrapped.
+const WRAPPED_DIGITS: usize = 80;
+
 /// The formats of other programs that are read, and until when.
 pub struct Formats {
     formats: Vec<Box<dyn Format>>,
@@ -101,6 +104,19 @@ pub fn claim(
 /// for plaintext.
 fn looks_foreign(headers: &HeaderMap) -> bool {
     s3proxy::looks_like(headers) || s3ep::looks_like(headers) || s3eg::looks_like(headers)
+}
+
+/// Whether an object that nothing claims may be one of these programs all the same, under names that nobody configured: a
+/// value that is a wrapped key as `s3proxy` writes it, or a name that ends as those of keys do. A guess, for warnings: a
+/// client may use such metadata for something else.
+#[must_use]
+pub fn resembles_foreign(headers: &HeaderMap) -> bool {
+    headers.iter().any(|(name, value)| {
+        let value = value.as_bytes();
+        name.as_str().starts_with("x-amz-meta-")
+            && (name.as_str().ends_with("encrypted-dek")
+                || (value.len() == WRAPPED_DIGITS && value.iter().all(u8::is_ascii_hexdigit)))
+    })
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ pub mod v1;
 #[cfg(test)]
 mod vectors;
 
-pub use dispatch::{Claim, Formats, claim};
+pub use dispatch::{Claim, Formats, claim, resembles_foreign};
 pub use integrity::Integrity;
 pub use opened::OpenedBody;
 pub use parts::{Place, SumsError, Table, longest_table, verify_sums};

@@ -22,7 +22,7 @@ use super::settings;
 use super::walk::Item;
 use super::{Failed, Outcome, Task, is_absent};
 use crate::aead::{Layout, SegmentSize};
-use crate::formats::Integrity;
+use crate::formats::{self, Integrity};
 use crate::policy::Permit;
 use crate::protocol::uri::{CopySource, Query};
 use crate::pump::{self, BoxBody};
@@ -114,6 +114,15 @@ impl Task for Conversion {
                         passing: false,
                     });
                 }
+                Err(Error::Integrity(kind @ Integrity::Legacy)) => {
+                    return Err(Failed {
+                        why: format!(
+                            "{kind}: its metadata holds a wrapped key. Name the tag or prefix that it stands under in the \
+                             section compat, so that it is opened rather than sealed once more"
+                        ),
+                        passing: false,
+                    });
+                }
                 Err(error) => return Err(error.into()),
             }
         }
@@ -140,6 +149,10 @@ impl Conversion {
             Err(Error::Store(error)) if is_absent(&error) => return ended(Outcome::Gone),
             found => found?,
         };
+        // To seal ciphertext once more would hide it from whoever has its key.
+        if matches!(found.content, Content::Plain) && formats::resembles_foreign(&found.headers) {
+            return Err(Integrity::Legacy.into());
+        }
         let was = found.content.name();
         let bytes = found.len;
         let sealed = matches!(found.content, Content::Sealed(_) | Content::SealedUnread);
@@ -247,8 +260,9 @@ impl Conversion {
     }
 
     fn body(&self, stream: BoxBody, length: u64, bucket: &str) -> Body {
-        let md5 = (self.service.settings)(bucket).etag == EtagMode::Md5;
-        Body::own(stream, length, md5)
+        let settings = (self.service.settings)(bucket);
+        let md5 = settings.etag == EtagMode::Md5;
+        Body::own_with(stream, length, md5, settings.default_checksum)
     }
 
     /// In one request. Gives the store's ETag.

@@ -139,6 +139,7 @@ impl Place<'_> {
             {
                 Ok(false)
             }
+            Err(StoreError::Malformed(_)) => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -153,6 +154,7 @@ impl Place<'_> {
             {
                 Ok(false)
             }
+            Err(StoreError::Malformed(_)) => Ok(false),
             Err(error) => Err(error),
         }
     }
