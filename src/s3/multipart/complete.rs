@@ -394,8 +394,8 @@ impl Completion<'_> {
     }
 
     /// The checksum that the client names for a part must be the one that it was uploaded with. Of a part whose receipt
-    /// it does not have, it is the client's own word. Where the object's checksum is made of the parts', each is named
-    /// (S3 API, CompleteMultipartUpload: "the complete request must include the checksum for each part").
+    /// it does not have, it is the client's own word. Where the object's checksum is made of the parts', each must
+    /// be named, as at S3.
     fn with_checksum(
         &self,
         upload: &Upload,
