@@ -49,6 +49,8 @@ store = client(config=config, **{name: os.environ["STORE_" + variable] for name,
                                  (("endpoint_url", "ENDPOINT"), ("aws_access_key_id", "ACCESS"),
                                   ("aws_secret_access_key", "SECRET"), ("region_name", "REGION"))})
 folder = tempfile.TemporaryDirectory()
+# Writes that the store acknowledged and lost to a conditional one at the same moment, where it is known to do so.
+lost = set()
 print(f"# seed {SEED}, {SMALL} small objects, {LARGE} of {BYTES >> 20} MiB of each format", flush=True)
 
 
@@ -66,7 +68,9 @@ class Object:
     def read(self):
         taken = self.taken
         got = compare(self.key, gateway.get_object(Bucket=BUCKET, Key=self.key), self.size)
-        if not taken <= got <= self.sent:
+        if got == taken - 1 and "overlapping-writes" in LACKS:
+            lost.add((self.key, taken))
+        elif not taken <= got <= self.sent:
             raise Wrong(f"{self.key}: number {got}, where {taken} to {self.sent} may be")
         return got
 
@@ -307,7 +311,9 @@ print("# " + ", ".join(f"{what}: {count}" for what, count in sorted(clients.coun
 
 @check("whatever clients read meanwhile was whole, and none older than what a writer had been told was taken")
 def _():
+    print(f"# {len(lost)} writes were lost by the store to ones that overlapped them", flush=True)
     same((len(clients.wrong), clients.wrong[:3]), (0, []), "wrong")
+    same(len(lost) <= max(clients.count["writer"] // 200, 1), True, f"lost: {sorted(lost)[:3]}")
     same(clients.count["reader"] > 0 and (clients.count["writer"] > 0 or not CONDITIONAL), True, "reads and writes")
 
 

@@ -155,6 +155,8 @@ for store in ${STORES_TO_TEST:-ceph garage}; do
       export STORE=bluestore SIZE=$((48 << 30))
       lacks="unnamed-parts uploads-markers"
       # Ceph 16 has conditional writes, and broken; forgets the tags of an upload; cannot complete one to the longest keys.
+      # Ceph 20 can lose a write to a conditional one that overlaps it: see docs/STORES.md.
+      [ -z "${CEPH_ROOT:-}" ] || lacks="$lacks overlapping-writes"
       [ -n "${CEPH_ROOT:-}" ] || lacks="$lacks if-match complete-conditions tagging long-keys"
       ;;
     garage) lacks="if-match if-none-match complete-conditions versions versioning lock tagging hard-keys" ;;

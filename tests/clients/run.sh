@@ -7,7 +7,7 @@
 #   BIG=1      with larger objects, up to 1.1 GiB
 #   S3_LACKS   what the store (behind the gateway) cannot do; checks of it are skipped:
 #     versions versioning lock if-none-match if-match complete-conditions copy-conditions hard-keys long-keys tagging
-#     list-uploads uploads-markers unnamed-parts minio-clients   of a store, directly or behind the gateway
+#     list-uploads uploads-markers unnamed-parts minio-clients overlapping-writes   of a store, directly or behind the gateway
 #     part-md5 listed-md5                                    of the gateway: part ETags are receipts, not MD5s
 #     checksums trailers chunked last-chunk strict part-checksums part-number part-copy-conditions
 #     mp-object-size attributes                              of a store directly; the gateway has them
