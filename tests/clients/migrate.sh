@@ -13,7 +13,7 @@
 #   SEALGATE_BIN     the gateway, by default the one in target/
 #
 # All of it, by hand, on a store that really is one; some minutes, and three times the room of the objects:
-#   STORE_SCRIPT=../shared/stores/ceph.sh STORE=bluestore MIGRATE_SMALL=10000 MIGRATE_BYTES=2146435072 MIGRATE_KILLS=12 \
+#   STORE_SCRIPT=../shared/stores/ceph.sh STORE=bluestore STORE_LACKS=overlapping-writes MIGRATE_SMALL=10000 MIGRATE_BYTES=2146435072 MIGRATE_KILLS=12 \
 #     tests/clients/migrate.sh
 # MIGRATE_MEASURE=1 measures in place of that; docs/PERFORMANCE.md has the results.
 if [ -n "${S3_ENDPOINT:-}" ] && [ -z "${STORE_ENDPOINT:-}" ]; then
