@@ -6,7 +6,10 @@ use libfuzzer_sys::fuzz_target;
 use sealgate::formats::foreign::Described;
 use sealgate::formats::{Claim, Formats, S3PROXY_TAGS, S3eg, S3ep, S3epKek, S3proxy, claim};
 
-fuzz_target!(|input: (Vec<(&[u8], &[u8])>, &[u8])| {
+/// Names and values of metadata, and a body.
+type Input<'a> = (Vec<(&'a [u8], &'a [u8])>, &'a [u8]);
+
+fuzz_target!(|input: Input<'_>| {
     let (pairs, body) = input;
     let mut headers = HeaderMap::new();
     for (name, value) in pairs {
