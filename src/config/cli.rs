@@ -291,7 +291,7 @@ pub struct Migrate {
     /// Only objects of this format, such as plaintext or s3proxy; may be given several times [default: every one]
     #[arg(long, value_name = "FORMAT")]
     pub from: Vec<String>,
-    /// Read each object back after it was written, and compare it with what was read before
+    /// Read back each object that was sealed, and compare it with what was read before
     #[arg(long)]
     pub verify: bool,
     /// Nobody else writes to the bucket: needed with stores that keep no conditions on writes
