@@ -176,6 +176,11 @@ impl Spy {
         self.state.lock().unwrap().gate = Some(Gate { open, which });
     }
 
+    /// Whether such a request has come since the last [`Self::take`].
+    pub fn has_seen(&self, which: fn(&Seen) -> bool) -> bool {
+        self.state.lock().unwrap().seen.iter().any(which)
+    }
+
     /// Waits until the body of the next upload to `target` has ended, and with it what the store heard.
     pub async fn upload_ended(&self, target: &str) -> Seen {
         loop {
