@@ -1182,12 +1182,26 @@ async fn gc_removes_what_a_killed_job_left() {
         .unwrap();
         found
     };
+    // It also asks with an upload.
+    let begun = Request::object(Method::POST, BUCKET, key).query("uploads", "");
+    let answer = world.store.send("Test", begun).await.unwrap();
+    world.store.document(answer).await.unwrap();
+    let uploads = async || {
+        let request = Request::bucket(Method::GET, BUCKET).query("uploads", "");
+        let answer = world.store.send("Test", request).await.unwrap();
+        let document = world.store.document(answer).await.unwrap();
+        String::from_utf8_lossy(&document)
+            .matches("<UploadId>")
+            .count()
+    };
     // The job may be at work.
     assert_eq!(collect(None).await, []);
     assert_eq!(keys(&world, BUCKET).await, [key]);
+    assert_eq!(uploads().await, 1);
     tokio::time::sleep(std::time::Duration::from_millis(2100)).await;
-    assert_eq!(collect(Some(1)).await, [Verdict::Probe]);
+    assert_eq!(collect(Some(1)).await, [Verdict::Probe, Verdict::Probe]);
     assert!(keys(&world, BUCKET).await.is_empty());
+    assert_eq!(uploads().await, 0);
     // Nor does one keep a bucket that is empty to whoever deletes it.
     world.plant(BUCKET, key, &probe).await;
     let answer = world

@@ -2,7 +2,7 @@
 
 use super::{CommandError, Job};
 use crate::config::cli::Migrate;
-use crate::s3::jobs::{Conversion, Destination, conditions};
+use crate::s3::jobs::{Conversion, Destination, keeps_put};
 
 /// Migrates a bucket, a prefix or named keys.
 ///
@@ -29,18 +29,17 @@ pub async fn migrate(arguments: &Migrate) -> Result<(), CommandError> {
         Destination::InPlace => &options.bucket,
         Destination::Bucket(bucket) => bucket,
     };
-    let mut conditional = !arguments.no_concurrent_writers;
+    let conditional = !arguments.no_concurrent_writers;
     if conditional && !options.dry_run {
-        let kept = conditions(&service, written)
+        let kept = keeps_put(&service, written)
             .await
             .map_err(|error| failed(format!("bucket {written}: {error}")))?;
-        if !kept.put {
+        if !kept {
             return Err(failed(format!(
                 "this store does not keep If-Match on PUT (see sealgate check-store), so an object that a client writes \
                  while it is being migrated would be lost. Stop all writers to {written}, and give --no-concurrent-writers"
             )));
         }
-        conditional = true;
     }
     let parameters = format!("{to:?} {:?}", arguments.from);
     let job = Job::new("migrate", "migrated", options, parameters, &gateway);

@@ -23,7 +23,7 @@ use http::StatusCode;
 pub use check::Check;
 pub use convert::{Conversion, Destination};
 pub use pace::Pace;
-pub use probe::{Conditions, FOLDER as PROBES, conditions};
+pub use probe::{Conditions, FOLDER as PROBES, conditions, keeps_put};
 pub use rebind::Sizes;
 pub use rewrap::{Guard, Rewrap};
 pub use run::{Event, Limits, run};

@@ -33,6 +33,18 @@ pub struct Conditions {
 /// # Errors
 /// The store's, where nothing can be written there at all.
 pub async fn conditions(service: &Service, bucket: &str) -> Result<Conditions, Error> {
+    ask(service, bucket, false).await
+}
+
+/// Asks for [`Conditions::put`] alone.
+///
+/// # Errors
+/// As [`conditions`].
+pub async fn keeps_put(service: &Service, bucket: &str) -> Result<bool, Error> {
+    Ok(ask(service, bucket, true).await?.put)
+}
+
+async fn ask(service: &Service, bucket: &str, put_alone: bool) -> Result<Conditions, Error> {
     let bucket = (service.settings)(bucket)
         .multipart_bucket
         .clone()
@@ -43,7 +55,7 @@ pub async fn conditions(service: &Service, bucket: &str) -> Result<Conditions, E
         bucket: &bucket,
         key: format!("{}{FOLDER}{name}", service.reserved_prefix),
     };
-    let found = place.ask().await;
+    let found = place.ask(put_alone).await;
     // Every version of it, where the bucket keeps versions.
     if let Err(error) = remove_all(&service.own, &bucket, &place.key).await {
         tracing::warn!(%error, bucket, key = place.key, "a temporary object is left behind");
@@ -58,11 +70,19 @@ struct Place<'a> {
 }
 
 impl Place<'_> {
-    async fn ask(&self) -> Result<Conditions, StoreError> {
+    async fn ask(&self, put_alone: bool) -> Result<Conditions, StoreError> {
         let etag = self.put(b"one", None).await?;
+        let put = self.refuses(self.put(b"two", Some(OTHER)).await)?
+            && self.takes(self.put(b"three", Some(&etag)).await)?;
+        if put_alone {
+            return Ok(Conditions {
+                put,
+                copy: false,
+                complete: false,
+            });
+        }
         Ok(Conditions {
-            put: self.refuses(self.put(b"two", Some(OTHER)).await)?
-                && self.takes(self.put(b"three", Some(&etag)).await)?,
+            put,
             copy: {
                 let etag = self.put(b"four", None).await?;
                 self.refuses(self.copy(&etag, OTHER).await)?

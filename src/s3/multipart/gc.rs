@@ -10,6 +10,7 @@ use super::super::jobs::PROBES;
 use super::super::listing::{ItemKind, Page};
 use super::staging::{self, FOLDER, Staging};
 use super::state::{self, Described};
+use super::uploads;
 use super::xml::{folders, parse_parts};
 use crate::store::{Request, Store};
 
@@ -149,6 +150,24 @@ pub async fn collect(
             None => break,
         }
     }
+    for (key, id) in probing(service, bucket, options).await? {
+        report(&Finding {
+            bucket: bucket.to_owned(),
+            folder: key.clone(),
+            object: None,
+            verdict: Verdict::Probe,
+        });
+        summary.removed += 1;
+        if options.dry_run {
+            continue;
+        }
+        let request = Request::object(Method::DELETE, bucket, &key).query("uploadId", &id);
+        match service.own.send("AbortMultipartUpload", request).await {
+            Ok(_) => {}
+            Err(error) if error.code() == "NoSuchUpload" => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
     for folder in probes(service, bucket, options).await? {
         let finding = Finding {
             bucket: bucket.to_owned(),
@@ -165,6 +184,44 @@ pub async fn collect(
     Ok(summary)
 }
 
+/// What jobs left before this time, in seconds since 1970, they will not need any more.
+fn before(service: &Service, options: Options) -> i64 {
+    let age = options.older_than.unwrap_or(PROBE_GRACE);
+    (service.now)().saturating_sub(age.try_into().unwrap_or(i64::MAX))
+}
+
+/// Keys and ids of uploads that jobs began to ask the store for its conditions, and that have been there for too long.
+async fn probing(
+    service: &Service,
+    bucket: &str,
+    options: Options,
+) -> Result<Vec<(String, String)>, Error> {
+    let prefix = format!("{}{PROBES}", service.reserved_prefix);
+    let request = Request::bucket(Method::GET, bucket)
+        .query("uploads", "")
+        .query("prefix", &prefix);
+    let answer = match service.own.send("ListMultipartUploads", request).await {
+        Ok(answer) => answer,
+        // Not every store lists uploads.
+        Err(error) if matches!(error.status().map(|s| s.as_u16()), Some(400 | 405 | 501)) => {
+            return Ok(Vec::new());
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let document = service.own.document(answer).await?;
+    let before = before(service, options);
+    let page = uploads::Page::parse(&document)?;
+    let old = page.uploads.into_iter().filter(|upload| {
+        upload.key.starts_with(&prefix)
+            && upload
+                .initiated
+                .as_deref()
+                .and_then(|at| crate::protocol::date::parse_iso8601(at).ok())
+                .is_some_and(|at| at < before)
+    });
+    Ok(old.map(|upload| (upload.key, upload.id)).collect())
+}
+
 /// Temporary objects of jobs that have been there for too long, one page of them: a killed job leaves one at most.
 async fn probes(service: &Service, bucket: &str, options: Options) -> Result<Vec<String>, Error> {
     let prefix = format!("{}{PROBES}", service.reserved_prefix);
@@ -174,8 +231,7 @@ async fn probes(service: &Service, bucket: &str, options: Options) -> Result<Vec
         .query("prefix", &prefix);
     let answer = service.own.send("ListTemporary", request).await?;
     let document = service.own.document(answer).await?;
-    let age = options.older_than.unwrap_or(PROBE_GRACE);
-    let before = (service.now)().saturating_sub(age.try_into().unwrap_or(i64::MAX));
+    let before = before(service, options);
     let page = Page::parse(&document)?;
     let old = page.items.iter().filter(|item| match &item.kind {
         ItemKind::Object(entry) => entry
@@ -297,7 +353,10 @@ async fn goes_on(store: &Store, upload: &Described) -> Result<bool, Error> {
             parse_parts(&store.document(answer).await?)?;
             Ok(true)
         }
-        Err(error) if matches!(error.code(), "NoSuchUpload" | "NoSuchBucket") => Ok(false),
+        // Ceph 16 says NoSuchKey of an upload that was being completed or aborted when its gateway died.
+        Err(error) if matches!(error.code(), "NoSuchUpload" | "NoSuchBucket" | "NoSuchKey") => {
+            Ok(false)
+        }
         Err(error) => Err(error.into()),
     }
 }

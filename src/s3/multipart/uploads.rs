@@ -89,6 +89,8 @@ pub struct Listed {
     pub key: String,
     /// Its id.
     pub id: String,
+    /// When it was begun, as the store spells it.
+    pub initiated: Option<String>,
     /// What the store says of checksums, which are of sealed bytes.
     stale: Vec<Range<usize>>,
     /// Where its element ends, before the end tag.
@@ -111,17 +113,19 @@ impl<'a> Page<'a> {
         let malformed = || StoreError::Malformed("listing of uploads is not understood");
         let document = xml::text(document).map_err(|Malformed| malformed())?;
         let (mut uploads, mut url_encoded) = (Vec::new(), false);
-        let (mut key, mut id, mut stale) = (None, None, Vec::new());
+        let (mut key, mut id, mut initiated, mut stale) = (None, None, None, Vec::new());
         walk(document.as_bytes(), |element| {
             match element.path {
                 [_, "Upload", "Key"] => key = Some(element.text()?),
                 [_, "Upload", "UploadId"] => id = Some(element.text()?),
+                [_, "Upload", "Initiated"] => initiated = Some(element.text()?),
                 [_, "Upload", "ChecksumAlgorithm" | "ChecksumType"] => {
                     stale.push(element.span.clone());
                 }
                 [_, "Upload"] => uploads.push(Listed {
                     key: key.take().ok_or(Malformed)?,
                     id: id.take().ok_or(Malformed)?,
+                    initiated: initiated.take(),
                     stale: std::mem::take(&mut stale),
                     end: element.inside.clone().ok_or(Malformed)?.end,
                 }),
