@@ -21,7 +21,7 @@ use crate::protocol::conditions::{Conditions, Outcome};
 use crate::protocol::date;
 use crate::protocol::uri::CopySource;
 use crate::pump;
-use crate::store::{Request, StoreError};
+use crate::store::Request;
 
 /// How often a source that changes while it is copied is followed.
 const ATTEMPTS: usize = 4;
@@ -368,9 +368,8 @@ async fn copy_tags(call: &Call, target: &Target<'_>, headers: &mut HeaderMap) ->
         return Ok(());
     }
     headers.remove(TAGS);
-    let request = target.request(Method::GET).query("tagging", "");
-    let answer = match target.store.send("GetObjectTagging", request).await {
-        Ok(answer) => answer,
+    let tags = match target.tags().await {
+        Ok(tags) => tags,
         // Of a store that knows no tags, or says in this way that there are none.
         Err(error)
             if matches!(error.code(), "NoSuchTagSet" | "NotImplemented")
@@ -380,11 +379,6 @@ async fn copy_tags(call: &Call, target: &Target<'_>, headers: &mut HeaderMap) ->
         }
         Err(error) => return Err(error.into()),
     };
-    let document = target.store.document(answer).await?;
-    let tags = std::str::from_utf8(&document)
-        .ok()
-        .and_then(|document| xml::tags_as_query(document).ok())
-        .ok_or(StoreError::Malformed("tags are not understood"))?;
     if !tags.is_empty() {
         set(headers, TAGS, &tags);
     }

@@ -150,6 +150,20 @@ impl<'a> Target<'a> {
         request
     }
 
+    /// Its tags, as the query that `x-amz-tagging` is; empty where it has none.
+    ///
+    /// # Errors
+    /// The store's, which for some means that there are none.
+    pub async fn tags(&self) -> Result<String, StoreError> {
+        let request = self.request(Method::GET).query("tagging", "");
+        let answer = self.store.send("GetObjectTagging", request).await?;
+        let document = self.store.document(answer).await?;
+        std::str::from_utf8(&document)
+            .ok()
+            .and_then(|document| super::xml::tags_as_query(document).ok())
+            .ok_or(StoreError::Malformed("tags are not understood"))
+    }
+
     /// The body of an answer that carries the stored bytes `range` of this version, resumed where its connection
     /// breaks.
     pub fn stream(&self, answer: Response, range: Range<u64>) -> BoxBody {
@@ -159,6 +173,17 @@ impl<'a> Target<'a> {
 }
 
 impl Service {
+    /// An object under the gateway's own credentials.
+    pub fn target<'a>(&'a self, bucket: &'a str, key: &'a str) -> Target<'a> {
+        Target {
+            store: &self.own,
+            bucket,
+            key,
+            version: None,
+            headers: HeaderMap::new(),
+        }
+    }
+
     /// Asks the store for the last bytes of the object, which brings metadata and stored length too.
     ///
     /// # Errors

@@ -178,11 +178,7 @@ pub enum Current {
 pub async fn current(service: &Service, target: &Target<'_>) -> Result<Current, Error> {
     match service.find(target).await {
         Ok(found) => Ok(Current::There(Box::new(found))),
-        Err(Error::Store(error))
-            if error.status() == Some(StatusCode::NOT_FOUND) && error.code() != "NoSuchBucket" =>
-        {
-            Ok(Current::Absent)
-        }
+        Err(Error::Store(error)) if error.is_absent() => Ok(Current::Absent),
         // The request goes on, so this is the only place that counts it.
         Err(Error::Integrity(kind)) => {
             metrics::integrity_failure(kind.label());

@@ -40,6 +40,19 @@ pub enum StoreError {
 const REPLACED: &str = "ConcurrentModification";
 
 impl StoreError {
+    /// Whether the answer says that no object stands there, in a bucket that does.
+    pub fn is_absent(&self) -> bool {
+        self.status() == Some(StatusCode::NOT_FOUND) && self.code() != "NoSuchBucket"
+    }
+
+    /// Whether the answer says that a condition of the request does not hold, or that another request got in between.
+    pub fn is_condition(&self) -> bool {
+        matches!(
+            self.status(),
+            Some(StatusCode::PRECONDITION_FAILED | StatusCode::CONFLICT)
+        )
+    }
+
     /// A short stable name for metrics and logs.
     pub fn label(&self) -> &'static str {
         match self {

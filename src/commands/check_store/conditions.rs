@@ -24,10 +24,8 @@ enum Outcome {
 fn outcome<T>(answer: Result<T, StoreError>) -> Outcome {
     match answer {
         Ok(_) => Outcome::Done,
-        Err(error) => match error.status() {
-            Some(StatusCode::PRECONDITION_FAILED | StatusCode::CONFLICT) => Outcome::Refused,
-            _ => Outcome::Odd(brief(&error)),
-        },
+        Err(error) if error.is_condition() => Outcome::Refused,
+        Err(error) => Outcome::Odd(brief(&error)),
     }
 }
 

@@ -3,7 +3,6 @@
 
 use std::sync::{Arc, Mutex};
 
-use http::HeaderMap;
 use http_body_util::BodyExt;
 
 use super::super::Error;
@@ -13,7 +12,7 @@ use super::super::object::{self, Content, Found, Target};
 use super::super::parts::{self, LONG_TAIL};
 use super::pace::Pace;
 use super::walk::Item;
-use super::{Failed, Outcome, Task, is_absent};
+use super::{Failed, Outcome, Task};
 use crate::aead::{self, PREAMBLE_LEN, Preamble};
 use crate::formats::v1::Sealed;
 use crate::formats::{Integrity, Sums};
@@ -60,16 +59,10 @@ fn refused(kind: Integrity) -> Failed {
 impl Check {
     /// One try; `None` where the object changed meanwhile.
     async fn attempt(&self, key: &str) -> Result<Option<Outcome>, Error> {
-        let target = Target {
-            store: &self.service.own,
-            bucket: &self.bucket,
-            key,
-            version: None,
-            headers: HeaderMap::new(),
-        };
+        let target = self.service.target(&self.bucket, key);
         let mut found = match self.service.find_with(&target, LONG_TAIL).await {
             Ok(found) => found,
-            Err(Error::Store(error)) if is_absent(&error) => return Ok(Some(Outcome::Gone)),
+            Err(Error::Store(error)) if error.is_absent() => return Ok(Some(Outcome::Gone)),
             Err(error) => return Err(error),
         };
         let (is, bytes) = (found.content.name(), found.len);

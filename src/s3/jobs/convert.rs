@@ -6,7 +6,7 @@
 use std::sync::{Arc, Mutex};
 
 use http::header::{HeaderName, IF_MATCH, IF_NONE_MATCH};
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, Method};
 use http_body_util::BodyExt;
 use sha2::{Digest, Sha256};
 
@@ -14,13 +14,15 @@ use super::super::call::{Body, Call, EtagMode, Response, Service, set};
 use super::super::object::{self, Content, Found, Target, quoted};
 use super::super::put::{Current, Written, current};
 use super::super::route::{Endpoint, Kind};
+use super::super::xml::Writer;
 use super::super::{Error, get, meta};
 use super::pace::Pace;
 use super::rebind::{By, Rebinding, Sizes};
 use super::run::{PAUSE, TRIES};
 use super::settings;
+use super::upload::copy_source;
 use super::walk::Item;
-use super::{Failed, Outcome, Task, is_absent};
+use super::{Failed, Outcome, Task};
 use crate::aead::{Layout, SegmentSize};
 use crate::formats::{self, Integrity};
 use crate::policy::Permit;
@@ -131,22 +133,20 @@ impl Task for Conversion {
 }
 
 impl Conversion {
-    fn target<'a>(&'a self, bucket: &'a str, key: &'a str) -> Target<'a> {
-        Target {
-            store: &self.service.own,
-            bucket,
-            key,
-            version: None,
-            headers: HeaderMap::new(),
+    /// The bucket that is written.
+    fn destination(&self) -> &str {
+        match &self.to {
+            Destination::InPlace => &self.bucket,
+            Destination::Bucket(bucket) => bucket,
         }
     }
 
     /// One try.
     async fn attempt(&self, key: &str) -> Result<Tried, Error> {
         let ended = |outcome| Ok(Tried::Ended(outcome));
-        let source = self.target(&self.bucket, key);
+        let source = self.service.target(&self.bucket, key);
         let mut found = match self.service.find(&source).await {
-            Err(Error::Store(error)) if is_absent(&error) => return ended(Outcome::Gone),
+            Err(Error::Store(error)) if error.is_absent() => return ended(Outcome::Gone),
             found => found?,
         };
         // To seal ciphertext once more would hide it from whoever has its key.
@@ -176,19 +176,16 @@ impl Conversion {
             return ended(done);
         }
         let condition = condition.filter(|_| self.conditional);
-        let (bucket, in_place) = match &self.to {
-            Destination::InPlace => (&self.bucket, true),
-            Destination::Bucket(bucket) => (bucket, false),
-        };
-        let target = self.target(bucket, key);
-        if sealed && !in_place {
+        let target = self.service.target(self.destination(), key);
+        // In its place it needed nothing.
+        if sealed {
             // The bytes stay as they are: parts, ETag and checksums with them.
             return match self.copied(&target, &found, condition).await? {
                 true => ended(done),
                 false => Ok(Tried::Changed),
             };
         }
-        let mut headers = settings::kept(&self.service, &source, &found.headers).await?;
+        let mut headers = settings::kept(&source, &found.headers).await?;
         if let Some((name, value)) = condition {
             set(&mut headers, name, &value);
         }
@@ -218,7 +215,7 @@ impl Conversion {
 
     /// What stands at the other bucket. A copy that is not older than its source was made by an earlier run, or by a client.
     async fn there(&self, bucket: &str, key: &str, source: &Found) -> Result<There, Error> {
-        match current(&self.service, &self.target(bucket, key)).await? {
+        match current(&self.service, &self.service.target(bucket, key)).await? {
             Current::Absent => Ok(There::Absent),
             Current::There(found) => {
                 let time = |found: &Found| meta::last_modified(&found.headers);
@@ -230,7 +227,7 @@ impl Conversion {
             }
             // It is not for a job to overwrite what it cannot open.
             Current::Unreadable => {
-                self.service.find(&self.target(bucket, key)).await?;
+                self.service.find(&self.service.target(bucket, key)).await?;
                 Ok(There::Newer)
             }
         }
@@ -316,7 +313,7 @@ impl Conversion {
         .await?;
         let id =
             super::super::multipart_xml::parse_created(&created.body.collect().await?.to_bytes())?;
-        let mut document = String::from("<CompleteMultipartUpload>");
+        let mut document = Writer::new("CompleteMultipartUpload");
         let parts = async {
             let (mut at, mut number) = (0, 1);
             while at < found.len {
@@ -335,16 +332,12 @@ impl Conversion {
                     Some(body),
                 )
                 .await?;
-                let etag = object::store_etag(&sent.headers);
-                document.push_str(&format!(
-                    "<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>"
-                ));
+                document.part(number, &object::store_etag(&sent.headers));
                 (at, number) = (end, number + 1);
             }
             Ok(true)
         };
         let sent: Result<bool, Error> = parts.await;
-        document.push_str("</CompleteMultipartUpload>");
         let completed = match sent {
             Ok(true) => {
                 let mut headers = HeaderMap::new();
@@ -360,6 +353,7 @@ impl Conversion {
                         set(&mut headers, name, &seen);
                     }
                 }
+                let document = document.finish();
                 let length = document.len() as u64;
                 let body = Body::own(pump::full(document), length, false);
                 call(
@@ -408,7 +402,7 @@ impl Conversion {
         {
             let rebinding = Rebinding {
                 service: &self.service,
-                source: &self.target(&self.bucket, target.key),
+                source: &self.service.target(&self.bucket, target.key),
                 found,
                 target,
                 condition,
@@ -420,23 +414,9 @@ impl Conversion {
             key: target.key.to_owned(),
             version_id: None,
         };
-        let mut headers = settings::kept(
-            &self.service,
-            &self.target(&self.bucket, target.key),
-            &found.headers,
-        )
-        .await?;
-        headers.remove("x-amz-tagging");
-        set(
-            &mut headers,
-            HeaderName::from_static("x-amz-copy-source"),
-            &source.to_header(),
-        );
-        set(
-            &mut headers,
-            HeaderName::from_static("x-amz-copy-source-if-match"),
-            &quoted(&found.etag),
-        );
+        // The copy keeps tags by itself.
+        let mut headers = settings::told(&found.headers);
+        copy_source(&mut headers, &source, &found.etag);
         if let Some((name, value)) = condition.filter(|(name, _)| *name == IF_NONE_MATCH) {
             set(&mut headers, name, &value);
         }
@@ -490,11 +470,7 @@ impl Conversion {
         len: u64,
         hash: &Running,
     ) -> Result<(), Failed> {
-        let bucket = match &self.to {
-            Destination::InPlace => &self.bucket,
-            Destination::Bucket(bucket) => bucket,
-        };
-        let target = self.target(bucket, key);
+        let target = self.service.target(self.destination(), key);
         let mut tries = 1;
         loop {
             let failed = match Box::pin(self.compare(&target, store_etag, len, hash)).await {
@@ -524,7 +500,7 @@ impl Conversion {
             let mut found = match self.service.find(target).await {
                 Ok(found) => found,
                 // A client removed it.
-                Err(Error::Store(error)) if is_absent(&error) => return Ok(()),
+                Err(Error::Store(error)) if error.is_absent() => return Ok(()),
                 Err(error) => return Err(error),
             };
             if found.store_etag != store_etag {
@@ -566,13 +542,7 @@ fn query(pairs: &[(&str, &str)]) -> Query {
 fn is_condition(error: &Error) -> bool {
     match error {
         // Where nothing stands any more, S3 answers If-Match with 404.
-        Error::Store(error) => {
-            is_absent(error)
-                || matches!(
-                    error.status(),
-                    Some(StatusCode::PRECONDITION_FAILED | StatusCode::CONFLICT)
-                )
-        }
+        Error::Store(error) => error.is_absent() || error.is_condition(),
         Error::PreconditionFailed(_) | Error::NoSuchKey => true,
         _ => false,
     }

@@ -18,8 +18,6 @@ mod walk;
 
 use std::fmt;
 
-use http::StatusCode;
-
 pub use check::Check;
 pub use convert::{Conversion, Destination};
 pub use pace::Pace;
@@ -32,7 +30,6 @@ pub use walk::{Item, Shard, Walk};
 use super::Error;
 use crate::pump::BodyError;
 use crate::spool::SpoolError;
-use crate::store::StoreError;
 
 /// What became of one object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,11 +84,6 @@ impl From<Error> for Failed {
             passing,
         }
     }
-}
-
-/// Whether an error says that no object stands there.
-fn is_absent(error: &StoreError) -> bool {
-    error.status() == Some(StatusCode::NOT_FOUND) && error.code() != "NoSuchBucket"
 }
 
 /// What a job does with one object. A step that is tried again after a crash finds what it did before.

@@ -1,7 +1,7 @@
 //! Which conditions a store keeps on a write: asked with a small object of the gateway's own, before a job relies on them.
 
 use http::header::IF_MATCH;
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, Method};
 
 use super::super::call::Service;
 use super::super::multipart::remove_all;
@@ -152,7 +152,7 @@ impl Place<'_> {
     fn refuses<T>(&self, answer: Result<T, StoreError>) -> Result<bool, StoreError> {
         match answer {
             Ok(_) => Ok(false),
-            Err(error) if is_condition(&error) => Ok(true),
+            Err(error) if error.is_condition() => Ok(true),
             // A store that does not know the header at all says so in many ways.
             Err(StoreError::Status { status, .. })
                 if status.as_u16() == 501 || status.is_client_error() =>
@@ -168,7 +168,7 @@ impl Place<'_> {
     fn takes<T>(&self, answer: Result<T, StoreError>) -> Result<bool, StoreError> {
         match answer {
             Ok(_) => Ok(true),
-            Err(error) if is_condition(&error) => Ok(false),
+            Err(error) if error.is_condition() => Ok(false),
             Err(StoreError::Status { status, .. })
                 if status.as_u16() == 501 || status.is_client_error() =>
             {
@@ -178,11 +178,4 @@ impl Place<'_> {
             Err(error) => Err(error),
         }
     }
-}
-
-fn is_condition(error: &StoreError) -> bool {
-    matches!(
-        error.status(),
-        Some(StatusCode::PRECONDITION_FAILED | StatusCode::CONFLICT)
-    )
 }

@@ -69,7 +69,7 @@ impl Rebinding<'_> {
         // A copy keeps tags by itself.
         let mut headers = match by {
             By::Copy => settings::told(&found.headers),
-            By::Parts => settings::kept(self.service, self.source, &found.headers).await?,
+            By::Parts => settings::kept(self.source, &found.headers).await?,
         };
         headers.extend(content);
         meta::set_record(&mut headers, &record);
@@ -131,9 +131,6 @@ impl Rebinding<'_> {
 
 /// Whether a refusal says that an object is no longer the one that was found: it is another one, or gone.
 fn has_changed(error: &StoreError) -> bool {
-    match error.status() {
-        Some(StatusCode::PRECONDITION_FAILED | StatusCode::CONFLICT) => true,
-        Some(StatusCode::NOT_FOUND) => error.code() == "NoSuchKey",
-        _ => false,
-    }
+    error.is_condition()
+        || (error.status() == Some(StatusCode::NOT_FOUND) && error.code() == "NoSuchKey")
 }

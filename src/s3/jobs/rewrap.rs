@@ -15,7 +15,7 @@ use super::super::object::{Content, Found, Target, quoted};
 use super::probe::Conditions;
 use super::rebind::{By, Rebinding, Sizes};
 use super::walk::Item;
-use super::{Failed, Outcome, Task, is_absent};
+use super::{Failed, Outcome, Task};
 use crate::envelope::{self, Envelope, Outdated};
 use crate::formats::{Integrity, v1};
 
@@ -84,16 +84,10 @@ impl Task for Rewrap {
 impl Rewrap {
     /// One try; `None` where the object changed meanwhile.
     async fn attempt(&self, key: &str) -> Result<Option<Outcome>, Failed> {
-        let target = Target {
-            store: &self.service.own,
-            bucket: &self.bucket,
-            key,
-            version: None,
-            headers: HeaderMap::new(),
-        };
+        let target = self.service.target(&self.bucket, key);
         let (found, renamed) = match self.find(&target).await {
             Ok(found) => found,
-            Err(Error::Store(error)) if is_absent(&error) => return Ok(Some(Outcome::Gone)),
+            Err(Error::Store(error)) if error.is_absent() => return Ok(Some(Outcome::Gone)),
             Err(Error::Integrity(Integrity::Plaintext)) => return Ok(Some(not_sealed())),
             Err(Error::Integrity(Integrity::NoKey)) => return Err(self.no_key(&target).await),
             Err(Error::Integrity(Integrity::Binding)) => return Err(not_bound()),
@@ -165,7 +159,7 @@ impl Rewrap {
     async fn arrived(&self, target: &Target<'_>, sealed: &v1::Sealed) -> Result<(), Failed> {
         let found = match self.service.find(target).await {
             Ok(found) => found,
-            Err(Error::Store(error)) if is_absent(&error) => return Ok(()),
+            Err(Error::Store(error)) if error.is_absent() => return Ok(()),
             Err(Error::Integrity(kind)) => {
                 return Err(Failed {
                     why: format!(

@@ -1,12 +1,11 @@
 //! What an object has beside its bytes and its metadata, for a job that writes it anew.
 
+use http::HeaderMap;
 use http::header::HeaderName;
-use http::{HeaderMap, Method};
 
-use super::super::call::{Service, set};
+use super::super::call::set;
 use super::super::object::{Target, text};
-use super::super::{Error, xml};
-use crate::store::Request;
+use crate::store::StoreError;
 
 /// Settings that a store tells in its answer to a read, in the words in which a write sets them.
 const KEPT: [&str; 8] = [
@@ -26,19 +25,11 @@ const KEPT: [&str; 8] = [
 ///
 /// # Errors
 /// The store's, where tags cannot be read.
-pub async fn kept(
-    service: &Service,
-    target: &Target<'_>,
-    headers: &HeaderMap,
-) -> Result<HeaderMap, Error> {
+pub async fn kept(target: &Target<'_>, headers: &HeaderMap) -> Result<HeaderMap, StoreError> {
     let mut settings = told(headers);
     let tags = text(headers, "x-amz-tagging-count").and_then(|count| count.parse().ok());
     if tags.unwrap_or(0u32) > 0 {
-        let request = Request::object(Method::GET, target.bucket, target.key).query("tagging", "");
-        let answer = service.own.send("GetObjectTagging", request).await?;
-        let document = service.own.document(answer).await?;
-        let document = String::from_utf8_lossy(&document);
-        let tags = xml::tags_as_query(&document)?;
+        let tags = target.tags().await?;
         set(
             &mut settings,
             HeaderName::from_static("x-amz-tagging"),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use http::{HeaderMap, StatusCode};
+use http::HeaderMap;
 use quick_cache::sync::Cache;
 use serde::{Deserialize, Serialize};
 
@@ -378,9 +378,7 @@ pub async fn describe(service: &Service, staging: &Staging) -> Result<Option<Des
 async fn read(service: &Service, staging: &Staging) -> Result<Option<(State, bool)>, Error> {
     let (bytes, own) = match staging.read(service, &staging.state_key()).await {
         Ok(bytes) => bytes,
-        Err(Error::Store(error))
-            if error.status() == Some(StatusCode::NOT_FOUND) && error.code() != "NoSuchBucket" =>
-        {
+        Err(Error::Store(error)) if error.is_absent() => {
             return Ok(None);
         }
         Err(error) => return Err(error),
