@@ -68,8 +68,39 @@ pub struct Conversion {
 /// What was found before a write to another bucket.
 enum There {
     Absent,
-    Older(String),
+    /// An older object.
+    Older(Condition),
     Newer,
+}
+
+/// What must still hold of the place that is written.
+struct Condition {
+    name: HeaderName,
+    /// As the store is asked.
+    stored: String,
+    /// As the gateway's own operations are asked, which compare what clients see. That is as unique as the store's ETag
+    /// in all that a job replaces.
+    seen: String,
+}
+
+impl Condition {
+    /// That this object still stands there.
+    fn same(found: &Found) -> Self {
+        Self {
+            name: IF_MATCH,
+            stored: quoted(&found.store_etag),
+            seen: quoted(&found.etag),
+        }
+    }
+
+    /// That nothing stands there.
+    fn absent() -> Self {
+        Self {
+            name: IF_NONE_MATCH,
+            stored: "*".into(),
+            seen: "*".into(),
+        }
+    }
 }
 
 type Running = Arc<Mutex<Sha256>>;
@@ -161,11 +192,11 @@ impl Conversion {
         }
         let condition = match &self.to {
             Destination::InPlace if sealed => return ended(Outcome::Already { is: was, bytes }),
-            Destination::InPlace => Some((IF_MATCH, quoted(&found.store_etag))),
+            Destination::InPlace => Condition::same(&found),
             Destination::Bucket(bucket) => match self.there(bucket, key, &found).await? {
                 There::Newer => return ended(Outcome::Already { is: was, bytes }),
-                There::Older(etag) => Some((IF_MATCH, quoted(&etag))),
-                There::Absent => Some((IF_NONE_MATCH, "*".to_owned())),
+                There::Older(condition) => condition,
+                There::Absent => Condition::absent(),
             },
         };
         if object::is_archived(&found.headers) {
@@ -175,7 +206,7 @@ impl Conversion {
         if self.dry_run {
             return ended(done);
         }
-        let condition = condition.filter(|_| self.conditional);
+        let condition = Some(condition).filter(|_| self.conditional);
         let target = self.service.target(self.destination(), key);
         // In its place it needed nothing.
         if sealed {
@@ -186,13 +217,18 @@ impl Conversion {
             };
         }
         let mut headers = settings::kept(&source, &found.headers).await?;
-        if let Some((name, value)) = condition {
-            set(&mut headers, name, &value);
-        }
         let content = found.content_headers();
         let hash = Running::default();
         let single = Layout::from_plaintext_len(SegmentSize::GATEWAY, bytes)
             .is_ok_and(|layout| layout.stored_len() <= MAX_SINGLE);
+        if let Some(condition) = condition {
+            let value = if single {
+                condition.stored
+            } else {
+                condition.seen
+            };
+            set(&mut headers, condition.name, &value);
+        }
         let written = if single {
             self.whole(&source, &target, &mut found, headers, content, &hash)
                 .await
@@ -222,7 +258,7 @@ impl Conversion {
                 if time(&found) >= time(source) {
                     Ok(There::Newer)
                 } else {
-                    Ok(There::Older(found.store_etag))
+                    Ok(There::Older(Condition::same(&found)))
                 }
             }
             // It is not for a job to overwrite what it cannot open.
@@ -298,7 +334,11 @@ impl Conversion {
         content: HeaderMap,
         hash: &Running,
     ) -> Result<Option<String>, Error> {
-        let condition = [IF_MATCH, IF_NONE_MATCH].map(|name| (headers.remove(&name), name));
+        // They are for the completion, which is the moment at which the object changes.
+        let conditions = [IF_MATCH, IF_NONE_MATCH].into_iter();
+        let conditions: HeaderMap = conditions
+            .filter_map(|name| headers.remove(&name).map(|value| (name, value)))
+            .collect();
         headers.extend(content);
         let call = |kind, method, query, headers, body| {
             self.call(target, kind, method, query, headers, body)
@@ -340,19 +380,6 @@ impl Conversion {
         let sent: Result<bool, Error> = parts.await;
         let completed = match sent {
             Ok(true) => {
-                let mut headers = HeaderMap::new();
-                // The gateway's own conditions are on what clients see; what they see of this object is as unique as
-                // the store's ETag.
-                for (value, name) in condition {
-                    if value.is_some() {
-                        let seen = if name == IF_MATCH {
-                            quoted(&found.etag)
-                        } else {
-                            "*".into()
-                        };
-                        set(&mut headers, name, &seen);
-                    }
-                }
                 let document = document.finish();
                 let length = document.len() as u64;
                 let body = Body::own(pump::full(document), length, false);
@@ -360,7 +387,7 @@ impl Conversion {
                     Kind::CompleteMultipartUpload,
                     Method::POST,
                     query(&[("uploadId", &id)]),
-                    headers,
+                    conditions,
                     Some(body),
                 )
                 .await
@@ -395,7 +422,7 @@ impl Conversion {
         &self,
         target: &Target<'_>,
         found: &Found,
-        condition: Option<(HeaderName, String)>,
+        condition: Option<Condition>,
     ) -> Result<bool, Error> {
         if found.stored_len > Sizes::S3.copy
             && let Content::Sealed(sealed) = &found.content
@@ -405,7 +432,7 @@ impl Conversion {
                 source: &self.service.target(&self.bucket, target.key),
                 found,
                 target,
-                condition,
+                condition: condition.map(|condition| (condition.name, condition.stored)),
             };
             return rebinding.run(sealed, By::Parts, Sizes::S3).await;
         }
@@ -417,8 +444,8 @@ impl Conversion {
         // The copy keeps tags by itself.
         let mut headers = settings::told(&found.headers);
         copy_source(&mut headers, &source, &found.etag);
-        if let Some((name, value)) = condition.filter(|(name, _)| *name == IF_NONE_MATCH) {
-            set(&mut headers, name, &value);
+        if let Some(condition) = condition.filter(|condition| condition.name == IF_NONE_MATCH) {
+            set(&mut headers, condition.name, &condition.seen);
         }
         let copied = self.call(
             target,
