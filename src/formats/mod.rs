@@ -2,6 +2,7 @@
 
 mod dispatch;
 pub mod foreign;
+mod framed;
 mod gcm;
 mod gcm_siv;
 mod hashes;

@@ -26,9 +26,9 @@ use zeroize::{Zeroize, Zeroizing};
 use super::foreign::{
     Checker, Checking, Claimed, Described, Format, Opener, Place, Verified, only,
 };
+use super::framed::{Framed, NONCE_LEN, OVERHEAD};
 use super::gcm::{BLOCK, KeyStream, MAX_LEN, TagCheck};
 use super::{Integrity, Unsupported};
-use crate::aead::TAG_LEN;
 
 /// What the names begin with unless the program was told otherwise.
 const DEFAULT_PREFIX: &str = "s3ep-";
@@ -45,10 +45,6 @@ const NAMES: [&str; 6] = [WRAPPED, ALGORITHM, KEY_KIND, FINGERPRINT, IV, HMAC];
 
 const HMAC_SALT: &[u8] = b"s3-proxy-integrity-v1";
 const HMAC_INFO: &[u8] = b"file-hmac-key";
-
-const NONCE_LEN: usize = 12;
-/// Bytes of a GCM body that are not ciphertext.
-const OVERHEAD: u64 = (NONCE_LEN + TAG_LEN) as u64;
 
 type Key = Zeroizing<[u8; 32]>;
 
@@ -247,10 +243,7 @@ impl Claimed for Claim {
                 Box::new(GcmCheck {
                     dek,
                     key: self.key.clone(),
-                    len,
-                    at: 0,
-                    nonce: [0; NONCE_LEN],
-                    tag: [0; TAG_LEN],
+                    body: Framed::new(len),
                     check: None,
                 }),
                 false,
@@ -289,66 +282,31 @@ struct GcmCheck {
     dek: Key,
     /// The object's.
     key: String,
-    /// Bytes of ciphertext.
-    len: u64,
-    /// Stored bytes so far.
-    at: u64,
-    nonce: [u8; NONCE_LEN],
-    tag: [u8; TAG_LEN],
+    body: Framed,
     /// Once the nonce is there.
     check: Option<TagCheck>,
 }
 
-impl GcmCheck {
-    /// The next bytes of `stored` before offset `end`.
-    fn take<'s>(&mut self, stored: &mut &'s [u8], end: u64) -> &'s [u8] {
-        let n = end.saturating_sub(self.at).min(stored.len() as u64);
-        let (head, rest) = stored.split_at(n as usize);
-        *stored = rest;
-        self.at += n;
-        head
-    }
-}
-
 impl Checker for GcmCheck {
-    fn update(&mut self, mut stored: &[u8]) -> Result<(), Integrity> {
-        const HEAD: u64 = NONCE_LEN as u64;
-        if self.at < HEAD {
-            let at = self.at as usize;
-            let head = self.take(&mut stored, HEAD);
-            self.nonce[at..at + head.len()].copy_from_slice(head);
-        }
-        if self.at >= HEAD && self.check.is_none() {
-            self.check = Some(TagCheck::new(&self.dek, &self.nonce, self.key.as_bytes()));
-        }
-        let body_end = HEAD + self.len;
-        let ciphertext = self.take(&mut stored, body_end);
-        if let Some(check) = &mut self.check {
-            check.update(ciphertext);
-        }
-        if self.at >= body_end {
-            let at = (self.at - body_end) as usize;
-            let tag = self.take(&mut stored, HEAD + self.len + TAG_LEN as u64);
-            self.tag[at..at + tag.len()].copy_from_slice(tag);
-        }
-        if stored.is_empty() {
+    fn update(&mut self, stored: &[u8]) -> Result<(), Integrity> {
+        let (dek, key, check) = (&self.dek, self.key.as_bytes(), &mut self.check);
+        self.body.update(stored, |nonce, ciphertext| {
+            check
+                .get_or_insert_with(|| TagCheck::new(dek, nonce, key))
+                .update(ciphertext);
             Ok(())
-        } else {
-            Err(Integrity::Trailing)
-        }
+        })
     }
 
     fn finish(self: Box<Self>) -> Result<Box<dyn Verified>, Integrity> {
-        if self.at != self.len + OVERHEAD {
-            return Err(Integrity::Truncated);
-        }
-        if !self.check.is_some_and(|check| check.verify(&self.tag)) {
+        let (nonce, tag) = self.body.finish()?;
+        if !self.check.is_some_and(|check| check.verify(tag)) {
             return Err(Integrity::Object);
         }
         Ok(Box::new(Checked {
             dek: self.dek,
-            start: Start::Gcm(self.nonce),
-            len: self.len,
+            start: Start::Gcm(*nonce),
+            len: self.body.len(),
         }))
     }
 }

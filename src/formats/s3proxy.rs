@@ -24,7 +24,8 @@ use super::Integrity;
 use super::foreign::{
     Checker, Checking, Claimed, Described, Format, Opener, Place, Verified, only,
 };
-use super::gcm_siv::{Decryptor, Keystream, MAX_LEN, NONCE_LEN, TAG_LEN, Verifier};
+use super::framed::{Framed, NONCE_LEN, OVERHEAD, TAG_LEN};
+use super::gcm_siv::{Decryptor, Keystream, MAX_LEN, Verifier};
 
 /// The names that the two programs give the wrapped data key unless told otherwise.
 pub const TAGS: [&str; 2] = ["isec", "constellation-dek"];
@@ -36,8 +37,6 @@ const HKDF_SALT: &[u8] = b"s3proxy-kek-salt-v1";
 const HKDF_INFO: &[u8] = b"s3proxy/kek/v1";
 /// Bytes of a wrapped data key.
 const WRAPPED_LEN: usize = 40;
-/// Bytes that are not ciphertext.
-const OVERHEAD: u64 = (NONCE_LEN + TAG_LEN) as u64;
 
 type Key = Zeroizing<[u8; 32]>;
 
@@ -226,11 +225,8 @@ impl Claimed for Claim {
             checker: Box::new(Check {
                 key,
                 tag,
-                len,
-                at: 0,
-                nonce: [0; NONCE_LEN],
+                body: Framed::new(len),
                 verifier: None,
-                last: [0; TAG_LEN],
             }),
             unprotected,
         })
@@ -241,63 +237,26 @@ struct Check {
     key: Key,
     /// As it was read from the end, before.
     tag: [u8; TAG_LEN],
-    /// Bytes of ciphertext.
-    len: u64,
-    /// Stored bytes so far.
-    at: u64,
-    nonce: [u8; NONCE_LEN],
+    body: Framed,
     /// Once the nonce is there.
     verifier: Option<Verifier>,
-    /// The tag as it comes behind the ciphertext.
-    last: [u8; TAG_LEN],
-}
-
-impl Check {
-    /// The next bytes of `stored` before offset `end`.
-    fn take<'s>(&mut self, stored: &mut &'s [u8], end: u64) -> &'s [u8] {
-        let n = end.saturating_sub(self.at).min(stored.len() as u64);
-        let (head, rest) = stored.split_at(n as usize);
-        *stored = rest;
-        self.at += n;
-        head
-    }
 }
 
 impl Checker for Check {
-    fn update(&mut self, mut stored: &[u8]) -> Result<(), Integrity> {
-        const HEAD: u64 = NONCE_LEN as u64;
-        let body_end = HEAD + self.len;
-        if self.at < HEAD {
-            let at = self.at as usize;
-            let head = self.take(&mut stored, HEAD);
-            self.nonce[at..at + head.len()].copy_from_slice(head);
-        }
-        if self.at >= HEAD {
-            let (key, nonce, tag) = (&self.key, self.nonce, self.tag);
-            self.verifier
-                .get_or_insert_with(|| Verifier::new(key, nonce, tag));
-        }
-        let ciphertext = self.take(&mut stored, body_end);
-        if let Some(verifier) = &mut self.verifier {
-            verifier.update(ciphertext).map_err(|_| Integrity::Length)?;
-        }
-        if self.at >= body_end {
-            let at = (self.at - body_end) as usize;
-            let tag = self.take(&mut stored, body_end + TAG_LEN as u64);
-            self.last[at..at + tag.len()].copy_from_slice(tag);
-        }
-        if stored.is_empty() {
-            Ok(())
-        } else {
-            Err(Integrity::Trailing)
-        }
+    fn update(&mut self, stored: &[u8]) -> Result<(), Integrity> {
+        let (key, tag, verifier) = (&self.key, self.tag, &mut self.verifier);
+        self.body.update(stored, |nonce, ciphertext| {
+            verifier
+                .get_or_insert_with(|| Verifier::new(key, *nonce, tag))
+                .update(ciphertext)
+                .map_err(|_| Integrity::Length)
+        })
     }
 
     fn finish(self: Box<Self>) -> Result<Box<dyn Verified>, Integrity> {
-        if self.at != self.len + OVERHEAD {
-            return Err(Integrity::Truncated);
-        }
-        if !bool::from(self.last.ct_eq(&self.tag)) {
+        // The tag as it came behind the ciphertext.
+        let (_, last) = self.body.finish()?;
+        if !bool::from(last.ct_eq(&self.tag)) {
             return Err(Integrity::Object);
         }
         let decryptor = self
@@ -306,7 +265,7 @@ impl Checker for Check {
             .ok_or(Integrity::Object)?;
         Ok(Box::new(Checked {
             decryptor,
-            len: self.len,
+            len: self.body.len(),
         }))
     }
 }
