@@ -49,12 +49,40 @@ impl Opener {
         last: bool,
         segment: &mut [u8],
     ) -> Result<usize, OpenError> {
-        self.open(index, last, segment)
+        self.nonce(index, last, segment.len())
+            .and_then(|nonce| {
+                self.cipher
+                    .open(&nonce, b"", segment)
+                    .map_err(|CipherError| OpenError::NotAuthentic { index })
+            })
             .inspect_err(|_| segment.zeroize())
     }
 
-    fn open(&self, index: u64, last: bool, segment: &mut [u8]) -> Result<usize, OpenError> {
-        let (capacity, found) = (self.segment_size.sealed_capacity(index), segment.len());
+    /// Verifies one segment, given as `ciphertext ‖ tag`, and decrypts it into `plaintext`, which has
+    /// the length of the ciphertext.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`]. `plaintext` is wiped then: no byte in it is plaintext.
+    pub fn open_into(
+        &self,
+        index: u64,
+        last: bool,
+        segment: &[u8],
+        plaintext: &mut [u8],
+    ) -> Result<(), OpenError> {
+        self.nonce(index, last, segment.len())
+            .and_then(|nonce| {
+                self.cipher
+                    .open_into(&nonce, b"", segment, plaintext)
+                    .map_err(|CipherError| OpenError::NotAuthentic { index })
+            })
+            .inspect_err(|_| plaintext.zeroize())
+    }
+
+    /// The nonce of a segment that has `found` bytes, its tag included.
+    fn nonce(&self, index: u64, last: bool, found: usize) -> Result<[u8; 12], OpenError> {
+        let capacity = self.segment_size.sealed_capacity(index);
         let nonce = nonce(self.nonce_prefix, index, last).ok_or(OpenError::Index(index))?;
         if found > capacity || (!last && found < capacity) {
             return Err(OpenError::Length { index, found });
@@ -65,9 +93,7 @@ impl Opener {
         if found == TAG_LEN && index > 0 {
             return Err(OpenError::EmptyLast);
         }
-        self.cipher
-            .open(&nonce, b"", segment)
-            .map_err(|CipherError| OpenError::NotAuthentic { index })
+        Ok(nonce)
     }
 }
 

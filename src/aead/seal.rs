@@ -70,7 +70,28 @@ impl Sealer {
         plaintext: &mut [u8],
         last: bool,
     ) -> Result<[u8; TAG_LEN], SealError> {
-        let (capacity, found) = (self.capacity(), plaintext.len());
+        let nonce = self.next(plaintext.len(), last)?;
+        Ok(self.cipher.seal(&nonce, b"", plaintext)?)
+    }
+
+    /// Encrypts the next segment into `ciphertext`, which must be as long, and returns the tag.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sealer::seal_in_place`]; what is wiped is `ciphertext`.
+    pub fn seal_into(
+        &mut self,
+        plaintext: &[u8],
+        ciphertext: &mut [u8],
+        last: bool,
+    ) -> Result<[u8; TAG_LEN], SealError> {
+        let nonce = self.next(plaintext.len(), last)?;
+        Ok(self.cipher.seal_into(&nonce, b"", plaintext, ciphertext)?)
+    }
+
+    /// The nonce of the next segment, which has `found` bytes. It is spent.
+    fn next(&mut self, found: usize, last: bool) -> Result<[u8; 12], SealError> {
+        let capacity = self.capacity();
         if self.finished() {
             return Err(SealError::AfterLast);
         }
@@ -80,8 +101,7 @@ impl Sealer {
         if last && found == 0 && self.nonces.index() > 0 {
             return Err(SealError::EmptyLast);
         }
-        let nonce = self.nonces.take(last).ok_or(SealError::TooManySegments)?;
-        Ok(self.cipher.seal(&nonce, b"", plaintext)?)
+        self.nonces.take(last).ok_or(SealError::TooManySegments)
     }
 
     #[cfg(test)]
