@@ -6,14 +6,17 @@
 //! store body  → OpenBody (segments, each released after its tag verified) → client
 //! ```
 
+pub mod buffers;
 mod form;
 mod limit;
 mod open;
+mod paced;
 mod seal;
 mod smithy;
 #[cfg(test)]
 mod tests;
 mod verify;
+mod windowed;
 
 use bytes::Bytes;
 use http_body_util::combinators;
@@ -22,9 +25,11 @@ use thiserror::Error;
 pub use form::FormBody;
 pub use limit::{Capture, Failure, Followed, IdleLimit, OnEnd, Prefixed};
 pub use open::{Begin, End, OpenBody, Plan, Stream};
+pub use paced::Paced;
 pub use seal::{FooterSource, SealBody, Sealing};
 pub use smithy::seal_byte_stream;
 pub use verify::{Finished, Verification, VerifyBody, VerifyError};
+pub use windowed::Windowed;
 
 use crate::aead::OpenError;
 

@@ -2,14 +2,15 @@
 //! tag of its segment has verified; the last one leaves only after the end of the object has.
 
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use super::buffers::{self, Block};
 use super::{BodyError, OpenFailure};
 use crate::aead::{
     CORE_LEN, Core, Dek, Engine, FOOTER_LEN, Layout, ObjectId, Opener, PREAMBLE_LEN, PartEntry,
@@ -123,14 +124,18 @@ impl<B> OpenBody<B> {
     /// Wraps the stored body that the plan describes.
     pub fn new(inner: B, plan: Plan) -> Self {
         let opening = Opening {
+            _stream: buffers::Stream::new(),
             at: 0,
             current: None,
             state: State::Begin,
-            unit: BytesMut::new(),
+            window: Window::default(),
+            first: true,
+            failed: None,
             pending: Bytes::new(),
             table: Sha256::new(),
             skip: 0,
             held: None,
+            before_held: None,
             released: 0,
             plan,
         };
@@ -145,8 +150,11 @@ struct Opening {
     at: usize,
     current: Option<Current>,
     state: State,
-    /// Stored bytes of the unit (head, segment, tail) that is being gathered.
-    unit: BytesMut,
+    window: Window,
+    /// No window has been handed on yet.
+    first: bool,
+    /// Why there is no more, once what was opened before has been handed on.
+    failed: Option<BodyError>,
     /// Stored bytes that no unit has taken yet.
     pending: Bytes,
     table: Sha256,
@@ -154,7 +162,65 @@ struct Opening {
     skip: u64,
     /// What completes the plaintext, opened, waiting for the end to verify.
     held: Option<Bytes>,
+    /// What was opened before it, on its way.
+    before_held: Option<Bytes>,
     released: u64,
+    _stream: buffers::Stream,
+}
+
+/// A buffer that is filled front to back: opened bytes, then the stored bytes of the unit (head, segment,
+/// tail) that is being gathered.
+struct Window {
+    block: Block,
+    /// The opened bytes that are released: `from..to`.
+    from: usize,
+    to: usize,
+    gathered: usize,
+}
+
+impl Default for Window {
+    fn default() -> Self {
+        Self {
+            block: Block::none(),
+            from: 0,
+            to: 0,
+            gathered: 0,
+        }
+    }
+}
+
+impl Window {
+    /// Whether it has bytes to release.
+    fn is_ready(&self) -> bool {
+        self.to > self.from
+    }
+
+    /// The unit that is complete.
+    fn unit<'a>(&'a self, whole: Option<&'a [u8]>) -> &'a [u8] {
+        whole.unwrap_or(&self.block[self.to..self.to + self.gathered])
+    }
+
+    /// Whether a unit of so many bytes fits behind what is there.
+    fn has_room(&self, need: usize) -> bool {
+        self.to + need <= self.block.len()
+    }
+
+    /// Takes the bytes to release. What has been gathered of a unit moves to a new buffer.
+    fn take(&mut self) -> Bytes {
+        let Self {
+            block,
+            from,
+            to,
+            gathered,
+        } = std::mem::take(self);
+        if gathered > 0 {
+            // What comes next begins with a whole segment.
+            self.block = Block::take(block.len());
+            self.block[..gathered].copy_from_slice(&block[to..to + gathered]);
+            self.gathered = gathered;
+        }
+        block.freeze().slice(from..to)
+    }
 }
 
 impl Plan {
@@ -230,27 +296,35 @@ impl Current {
         }
     }
 
-    fn open(&self, index: u64, unit: &mut BytesMut) -> Result<(), OpenFailure> {
+    /// Opens a segment behind the window's opened bytes: the one that `whole` is, or the one that was
+    /// gathered there. Returns its plaintext's length.
+    fn open(
+        &self,
+        index: u64,
+        whole: Option<&[u8]>,
+        window: &mut Window,
+    ) -> Result<usize, OpenFailure> {
         let opener = self.opener.as_ref().ok_or(OpenFailure::Preamble)?;
         let last = self.layout.is_last(index);
-        let len = opener
-            .open_in_place(index, last, unit)
-            .map_err(|error| OpenFailure::of(index, error))?;
-        unit.truncate(len);
-        Ok(())
+        let to = window.to;
+        let opened = match whole {
+            Some(segment) => {
+                let len = segment.len().saturating_sub(TAG_LEN);
+                opener
+                    .open_into(index, last, segment, &mut window.block[to..to + len])
+                    .map(|()| len)
+            }
+            None => {
+                let gathered = std::mem::take(&mut window.gathered);
+                opener.open_in_place(index, last, &mut window.block[to..to + gathered])
+            }
+        };
+        opened.map_err(|error| OpenFailure::of(index, error))
     }
 }
 
 /// What a poll of the body gives.
 type Polled = Poll<Option<Result<Frame<Bytes>, BodyError>>>;
-
-/// What a step of the machine came to.
-enum Step {
-    /// Go on.
-    Next,
-    /// These bytes are the client's.
-    Release(Bytes),
-}
 
 impl Opening {
     /// Stored bytes that the state waits for.
@@ -265,8 +339,8 @@ impl Opening {
         }
     }
 
-    /// Takes one complete unit.
-    fn step(&mut self, mut unit: BytesMut) -> Result<Step, OpenFailure> {
+    /// Takes one complete unit: the one that `whole` is, or the one that was gathered.
+    fn step(&mut self, whole: Option<&[u8]>) -> Result<(), OpenFailure> {
         match self.state {
             State::Begin => {
                 let current = self.plan.current(0)?;
@@ -283,12 +357,12 @@ impl Opening {
             }
             State::Head => {
                 let current = self.current.as_mut().ok_or(OpenFailure::Preamble)?;
-                current.check_head(&self.plan, &unit)?;
+                current.check_head(&self.plan, self.window.unit(whole))?;
                 self.state = State::Segment(0);
             }
             State::Segment(index) => {
                 let current = self.current.as_ref().ok_or(OpenFailure::Preamble)?;
-                current.open(index, &mut unit)?;
+                let len = current.open(index, whole, &mut self.window)?;
                 let last = self.plan.last_segment(self.at, &current.layout);
                 if index < last {
                     self.state = State::Segment(index + 1);
@@ -305,42 +379,49 @@ impl Opening {
                         End::Segment(_) => State::End,
                     };
                 }
-                return Ok(self.wanted(unit.freeze()));
+                self.wanted(len);
             }
             State::Tail => {
                 let End::Object { footer, .. } = &self.plan.end else {
                     return Err(OpenFailure::Footer);
                 };
-                if !bool::from(unit[..].ct_eq(&footer[..])) {
+                if !bool::from(self.window.unit(whole).ct_eq(&footer[..])) {
                     return Err(OpenFailure::Footer);
                 }
                 self.state = State::End;
             }
             State::Table(_) | State::End | State::Done => {}
         }
-        Ok(Step::Next)
+        self.window.gathered = 0;
+        Ok(())
     }
 
-    /// What of a segment was asked for. The bytes that complete it wait for the end.
-    fn wanted(&mut self, mut plaintext: Bytes) -> Step {
-        let skipped = (self.skip).min(plaintext.len() as u64);
-        self.skip -= skipped;
-        plaintext.advance(skipped as usize);
+    /// Takes over what was asked for of the next `len` opened bytes. Those that complete it wait for the end.
+    fn wanted(&mut self, len: usize) {
+        let window = &mut self.window;
+        let skipped = usize::try_from(self.skip).map_or(len, |skip| skip.min(len));
+        self.skip -= skipped as u64;
+        if window.to == window.from {
+            window.from += skipped;
+            window.to = window.from;
+        }
         let missing = self.plan.len - self.released;
-        if plaintext.len() as u64 >= missing {
-            plaintext.truncate(missing as usize);
-            if !plaintext.is_empty() {
-                self.held = Some(plaintext);
-                self.released = self.plan.len;
-            }
-            return Step::Next;
+        if missing == 0 {
+            // Only what proves that the object ends here.
+            return;
         }
-        self.released += plaintext.len() as u64;
-        if plaintext.is_empty() {
-            Step::Next
-        } else {
-            Step::Release(plaintext)
+        let wanted = len - skipped;
+        if (wanted as u64) < missing {
+            window.to += wanted;
+            self.released += wanted as u64;
+            return;
         }
+        // Nothing behind it will be opened: the window is handed on in two pieces.
+        self.released = self.plan.len;
+        let (from, to, end) = (window.from, window.to, window.to + missing as usize);
+        let bytes = std::mem::take(window).block.freeze();
+        self.held = Some(bytes.slice(to..end));
+        self.before_held = (to > from).then(|| bytes.slice(from..to));
     }
 
     fn fail(&mut self, error: BodyError) -> Polled {
@@ -353,44 +434,92 @@ impl Opening {
     /// Plaintext for the client, or the end, from the bytes at hand; none where more are needed.
     fn advance(&mut self) -> Option<Polled> {
         loop {
+            if let Some(bytes) = self.before_held.take() {
+                return Some(release(bytes));
+            }
             let stepped = match self.state {
                 State::Done => {
-                    return Some(Poll::Ready(self.held.take().map(Frame::data).map(Ok)));
+                    return Some(match self.failed.take() {
+                        Some(error) => self.fail(error),
+                        None => Poll::Ready(self.held.take().map(Frame::data).map(Ok)),
+                    });
                 }
                 // Anything more than was promised is a lie about the object: the store's body has
                 // to end here before the last bytes leave.
                 State::End if self.pending.is_empty() => return None,
                 State::End => Err(OpenFailure::Trailing),
                 State::Table(left) if self.pending.is_empty() && left > 0 => return None,
-                State::Table(left) => self.digest_table(left).map(|()| Step::Next),
+                State::Table(left) => self.digest_table(left),
+                State::Begin => self.step(None),
                 _ => {
                     let need = self.unit_len();
-                    if !self.gather(need) {
+                    if self.window.gathered == 0 && !self.window.has_room(need) {
+                        if let Some(bytes) = self.ready() {
+                            return Some(release(bytes));
+                        }
+                        self.renew(need);
+                    }
+                    if self.window.gathered == 0 && self.pending.len() >= need {
+                        let unit = self.pending.split_to(need);
+                        self.step(Some(&unit))
+                    } else if self.gather(need) {
+                        self.step(None)
+                    } else {
                         return None;
                     }
-                    let unit = self.unit.split();
-                    self.step(unit)
                 }
             };
-            match stepped {
-                Ok(Step::Next) => {}
-                Ok(Step::Release(bytes)) => return Some(Poll::Ready(Some(Ok(Frame::data(bytes))))),
-                Err(error) => return Some(self.fail(error.into())),
+            if let Err(error) = stepped {
+                return Some(self.broken(error.into()));
             }
+        }
+    }
+
+    /// The opened bytes that may leave, if there are any.
+    fn ready(&mut self) -> Option<Bytes> {
+        let ready = self.window.is_ready();
+        ready.then(|| {
+            self.first = false;
+            self.window.take()
+        })
+    }
+
+    /// A fresh window, with room for a unit at least. The first is short, so that the first bytes are not kept
+    /// waiting for more.
+    fn renew(&mut self, need: usize) {
+        let window = if self.first { 0 } else { buffers::window() };
+        let left = (self.plan.len - self.released).saturating_add(self.skip);
+        let left = usize::try_from(left).unwrap_or(usize::MAX);
+        self.window = Window {
+            block: Block::take(window.min(left.saturating_add(TAG_LEN)).max(need)),
+            ..Window::default()
+        };
+    }
+
+    /// The end, by an error: what is authentic leaves before it.
+    fn broken(&mut self, error: BodyError) -> Polled {
+        self.window.gathered = 0;
+        match self.ready() {
+            Some(bytes) => {
+                self.state = State::Done;
+                self.held = None;
+                self.pending.clear();
+                self.failed = Some(error);
+                release(bytes)
+            }
+            None => self.fail(error),
         }
     }
 
     /// Moves bytes into the unit; whether it is complete.
     fn gather(&mut self, need: usize) -> bool {
-        if self.unit.len() < need && !self.pending.is_empty() {
-            if self.unit.is_empty() {
-                self.unit.reserve(need);
-            }
-            let n = (need - self.unit.len()).min(self.pending.len());
-            self.unit.extend_from_slice(&self.pending[..n]);
-            self.pending.advance(n);
-        }
-        self.unit.len() >= need
+        let window = &mut self.window;
+        let n = (need - window.gathered).min(self.pending.len());
+        let at = window.to + window.gathered;
+        window.block[at..at + n].copy_from_slice(&self.pending[..n]);
+        window.gathered += n;
+        self.pending.advance(n);
+        window.gathered >= need
     }
 
     /// Compares the table's bytes with those that were opened before, as they come.
@@ -416,6 +545,11 @@ impl Opening {
     }
 }
 
+/// Plaintext that leaves.
+fn release(bytes: Bytes) -> Polled {
+    Poll::Ready(Some(Ok(Frame::data(bytes))))
+}
+
 impl<B> Body for OpenBody<B>
 where
     B: Body<Data = Bytes, Error = BodyError>,
@@ -430,22 +564,33 @@ where
             if let Some(polled) = opening.advance() {
                 return polled;
             }
-            match ready!(this.inner.as_mut().poll_frame(cx)) {
-                Some(Ok(frame)) => opening.pending = frame.into_data().unwrap_or_default(),
-                Some(Err(error)) => return opening.fail(error),
-                None if matches!(opening.state, State::End) => opening.state = State::Done,
-                None => return opening.fail(OpenFailure::Truncated.into()),
+            // Even an empty piece would keep the connection from reading into the same buffer again.
+            opening.pending = Bytes::new();
+            match this.inner.as_mut().poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    opening.pending = frame.into_data().unwrap_or_default();
+                }
+                Poll::Ready(Some(Err(error))) => return opening.broken(error),
+                Poll::Ready(None) if matches!(opening.state, State::End) => {
+                    opening.state = State::Done;
+                }
+                Poll::Ready(None) => return opening.broken(OpenFailure::Truncated.into()),
+                // Who waits for the store gets what there is.
+                Poll::Pending => return opening.ready().map_or(Poll::Pending, release),
             }
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self.opening.state, State::Done) && self.opening.held.is_none()
+        let opening = &self.opening;
+        matches!(opening.state, State::Done) && opening.held.is_none() && opening.failed.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
         let opening = &self.opening;
-        let held = opening.held.as_ref().map_or(0, |held| held.len() as u64);
-        SizeHint::with_exact(opening.plan.len - opening.released.min(opening.plan.len) + held)
+        let waiting = [&opening.before_held, &opening.held];
+        let waiting: usize = waiting.into_iter().flatten().map(Bytes::len).sum();
+        let here = waiting + (opening.window.to - opening.window.from);
+        SizeHint::with_exact(opening.plan.len - opening.released + here as u64)
     }
 }

@@ -3,19 +3,17 @@
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use sha2::{Digest, Sha256};
 
 use super::BodyError;
+use super::buffers::{self, Block};
 use crate::aead::{
     Checksum, ChecksumType, Core, Dek, Engine, Etag, FOOTER_LEN, Footer, Layout, ObjectId,
-    PREAMBLE_LEN, PartNumber, Preamble, Sealer, SegmentSize, StreamHeader, TAG_LEN,
+    PREAMBLE_LEN, PartNumber, Preamble, STREAM_HEADER_LEN, Sealer, SegmentSize, StreamHeader,
 };
-
-/// Segments that are gathered before they are handed on in one piece.
-const WINDOW_SEGMENTS: usize = 2;
 
 /// What is known about the plaintext only after its last byte.
 pub struct FooterSource {
@@ -78,13 +76,12 @@ pin_project! {
         sealer: Sealer,
         layout: Layout,
         preamble_digest: [u8; 32],
-        // Sealed bytes, then the plaintext of the open segment from `open_from` on.
-        window: BytesMut,
-        open_from: usize,
+        window: Window,
         taken: u64,
         pending: Bytes,
         emitted: u64,
         done: bool,
+        _stream: buffers::Stream,
     }
 }
 
@@ -128,10 +125,12 @@ where
             &core.encode(),
         )
         .map_err(|e| BodyError::Seal(e.to_string()))?;
-        let mut window = BytesMut::with_capacity(window_capacity(&layout));
-        window.extend_from_slice(&preamble);
-        window.extend_from_slice(&sealer.header());
-        let open_from = window.len();
+        let stream = buffers::Stream::new();
+        let mut window = Window::default();
+        window.renew(&layout, stored_len);
+        window.put(&preamble);
+        window.put(&sealer.header());
+        window.open_from = window.filled;
         Ok(Self {
             inner,
             ending,
@@ -140,12 +139,12 @@ where
             layout,
             preamble_digest: Sha256::digest(preamble).into(),
             window,
-            open_from,
             taken: 0,
             pending: Bytes::new(),
             emitted: 0,
             done: false,
             sealing,
+            _stream: stream,
         })
     }
 }
@@ -173,9 +172,76 @@ where
     }
 }
 
-fn window_capacity(layout: &Layout) -> usize {
-    let window = WINDOW_SEGMENTS * layout.segment_size().get() as usize + PREAMBLE_LEN + FOOTER_LEN;
-    usize::try_from(layout.stored_len()).map_or(window, |stored| stored.min(window))
+/// A buffer that is filled front to back: sealed bytes, then the plaintext of the open segment.
+struct Window {
+    block: Block,
+    filled: usize,
+    open_from: usize,
+}
+
+impl Default for Window {
+    fn default() -> Self {
+        Self {
+            block: Block::none(),
+            filled: 0,
+            open_from: 0,
+        }
+    }
+}
+
+impl Window {
+    /// A fresh buffer for what is still to come, `left` stored bytes: at least one segment, and all that
+    /// comes before the first and behind the last.
+    fn renew(&mut self, layout: &Layout, left: u64) {
+        let segment = layout.segment_size().get() as usize;
+        let most = buffers::window().max(segment) + PREAMBLE_LEN + STREAM_HEADER_LEN + FOOTER_LEN;
+        let len = usize::try_from(left).map_or(most, |left| left.min(most));
+        *self = Self {
+            block: Block::take(len),
+            ..Self::default()
+        };
+    }
+
+    /// Plaintext bytes of the open segment.
+    fn open_len(&self) -> usize {
+        self.filled - self.open_from
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        self.block[self.filled..self.filled + bytes.len()].copy_from_slice(bytes);
+        self.filled += bytes.len();
+    }
+
+    /// Seals the open segment where it lies and puts its tag behind it.
+    fn close(&mut self, sealer: &mut Sealer, last: bool) -> Result<(), BodyError> {
+        let open = &mut self.block[self.open_from..self.filled];
+        let tag = sealer
+            .seal_in_place(open, last)
+            .map_err(|e| BodyError::Seal(e.to_string()))?;
+        self.put(&tag);
+        self.open_from = self.filled;
+        Ok(())
+    }
+
+    /// Seals a whole segment that lies elsewhere, and is not the last.
+    fn seal(&mut self, sealer: &mut Sealer, plaintext: &[u8]) -> Result<(), BodyError> {
+        let end = self.filled + plaintext.len();
+        let tag = sealer
+            .seal_into(plaintext, &mut self.block[self.filled..end], false)
+            .map_err(|e| BodyError::Seal(e.to_string()))?;
+        self.filled = end;
+        self.put(&tag);
+        self.open_from = self.filled;
+        Ok(())
+    }
+
+    /// What is sealed, to be handed on.
+    fn take(&mut self) -> Bytes {
+        let filled = self.filled;
+        let mut bytes = std::mem::take(self).block.freeze();
+        bytes.truncate(filled);
+        bytes
+    }
 }
 
 impl<B, F> Body for SealBody<B, F>
@@ -196,12 +262,13 @@ where
         }
         let total = this.sealing.plaintext_len;
         loop {
-            // Take what is at hand into the open segment.
             while !this.pending.is_empty() {
-                let room = this.sealer.capacity() - (this.window.len() - *this.open_from);
+                if this.window.block.is_empty() {
+                    this.window
+                        .renew(this.layout, *this.stored_len - *this.emitted);
+                }
+                let room = this.sealer.capacity() - this.window.open_len();
                 let n = room.min(this.pending.len());
-                this.window.extend_from_slice(&this.pending[..n]);
-                this.pending.advance(n);
                 *this.taken += n as u64;
                 if *this.taken > total {
                     *this.done = true;
@@ -209,26 +276,26 @@ where
                         "body is longer than declared".into(),
                     ))));
                 }
-                if n == room && *this.taken < total {
-                    close_segment(this.sealer, this.window, this.open_from, false)?;
-                    if this.window.len() + this.layout.segment_size().get() as usize
-                        > window_capacity(this.layout)
-                    {
-                        let frame = this.window.split().freeze();
-                        *this.open_from = 0;
-                        this.window.reserve(
-                            window_capacity(this.layout).min(
-                                usize::try_from(
-                                    *this.stored_len - *this.emitted - frame.len() as u64,
-                                )
-                                .unwrap_or(usize::MAX),
-                            ),
-                        );
-                        *this.emitted += frame.len() as u64;
-                        return Poll::Ready(Some(Ok(Frame::data(frame))));
+                let full = n == room && *this.taken < total;
+                // A segment that lies in one piece is sealed on its way; any other is gathered first.
+                if full && this.window.open_len() == 0 {
+                    this.window.seal(this.sealer, &this.pending[..n])?;
+                } else {
+                    this.window.put(&this.pending[..n]);
+                    if full {
+                        this.window.close(this.sealer, false)?;
                     }
                 }
+                this.pending.advance(n);
+                let next = this.layout.segment_size().get() as usize + FOOTER_LEN;
+                if full && this.window.filled + next > this.window.block.len() {
+                    let frame = this.window.take();
+                    *this.emitted += frame.len() as u64;
+                    return Poll::Ready(Some(Ok(Frame::data(frame))));
+                }
             }
+            // Even an empty piece would keep the connection from reading into the same buffer again.
+            *this.pending = Bytes::new();
             match ready!(this.inner.as_mut().poll_frame(cx)) {
                 Some(Ok(frame)) => {
                     if let Ok(data) = frame.into_data() {
@@ -251,9 +318,13 @@ where
                         Ending::Part => None,
                         Ending::Taken => return Poll::Ready(None),
                     };
-                    close_segment(this.sealer, this.window, this.open_from, true)?;
+                    if this.window.block.is_empty() {
+                        this.window
+                            .renew(this.layout, *this.stored_len - *this.emitted);
+                    }
+                    this.window.close(this.sealer, true)?;
                     let Some(source) = source else {
-                        let frame = this.window.split().freeze();
+                        let frame = this.window.take();
                         *this.emitted += frame.len() as u64;
                         return Poll::Ready(Some(Ok(Frame::data(frame))));
                     };
@@ -276,8 +347,8 @@ where
                             this.sealing.footer_nonce,
                         )
                         .map_err(|e| BodyError::Seal(e.to_string()))?;
-                    this.window.extend_from_slice(&footer);
-                    let frame = this.window.split().freeze();
+                    this.window.put(&footer);
+                    let frame = this.window.take();
                     *this.emitted += frame.len() as u64;
                     return Poll::Ready(Some(Ok(Frame::data(frame))));
                 }
@@ -292,20 +363,4 @@ where
     fn size_hint(&self) -> SizeHint {
         SizeHint::with_exact(self.stored_len - self.emitted)
     }
-}
-
-/// Seals the open segment where it lies and puts its tag behind it.
-fn close_segment(
-    sealer: &mut Sealer,
-    window: &mut BytesMut,
-    open_from: &mut usize,
-    last: bool,
-) -> Result<(), BodyError> {
-    let tag = sealer
-        .seal_in_place(&mut window[*open_from..], last)
-        .map_err(|e| BodyError::Seal(e.to_string()))?;
-    debug_assert_eq!(tag.len(), TAG_LEN);
-    window.extend_from_slice(&tag);
-    *open_from = window.len();
-    Ok(())
 }

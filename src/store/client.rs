@@ -14,9 +14,10 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use super::StoreError;
+use super::connect::Connector;
 use crate::auth::Signer;
 use crate::protocol::uri::{self, Query};
-use crate::pump::{self, BodyError, BoxBody};
+use crate::pump::{self, BodyError, BoxBody, buffers};
 use crate::telemetry::metrics::{self, Direction, Side};
 
 /// Longest XML answer that is read into memory: a listing page of 1,000 keys of 1,024 escaped bytes.
@@ -27,10 +28,6 @@ const RETRIES: u32 = 4;
 
 /// The pause before the first repetition; each further one is twice as long.
 const RETRY_AFTER: Duration = Duration::from_millis(20);
-
-/// Bytes that HTTP/1 reads or queues at once on a connection to the store. Twice as much saves a
-/// little processor time, and takes a stream above the memory that `docs/PERFORMANCE.md` allows it.
-const CONNECTION_BUFFER: usize = 64 * 1024;
 
 /// How a bucket is named in a request to the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +47,8 @@ pub struct Timeouts {
     pub read: Duration,
     /// How long an unused connection is kept.
     pub pool_idle: Duration,
+    /// After how long without traffic TCP probes a connection, if ever.
+    pub keepalive: Option<Duration>,
 }
 
 /// What is needed to reach a store.
@@ -70,7 +69,7 @@ pub struct Options {
 
 /// Connections to one endpoint, shared by all users.
 pub struct Client {
-    http: hyper_util::client::legacy::Client<HttpsConnector<HttpConnector>, BoxBody>,
+    http: hyper_util::client::legacy::Client<Connector<HttpsConnector<HttpConnector>>, BoxBody>,
     scheme: String,
     authority: String,
     addressing: Addressing,
@@ -198,7 +197,7 @@ impl Client {
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(options.timeouts.connect));
-        tcp.set_keepalive(Some(Duration::from_secs(60)));
+        tcp.set_keepalive(options.timeouts.keepalive);
         let connector = hyper_rustls::HttpsConnectorBuilder::new()
             .with_tls_config(options.tls)
             .https_or_http()
@@ -208,9 +207,9 @@ impl Client {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(options.timeouts.pool_idle)
             .pool_max_idle_per_host(options.pool_max_idle)
-            .http1_max_buf_size(CONNECTION_BUFFER)
+            .http1_max_buf_size(buffers::MOST)
             .http1_preserve_header_case(false)
-            .build(connector);
+            .build(Connector::new(connector));
         Ok(Self {
             http,
             scheme,
@@ -426,9 +425,10 @@ impl Store {
     }
 }
 
-/// Notes when the body has been taken to its end.
+/// Paces the body, and notes when it has been taken to its end.
 fn watch_end(body: BoxBody, sent: Arc<AtomicBool>) -> BoxBody {
-    pump::OnEnd::new(body, move || sent.store(true, Ordering::Release)).boxed()
+    let body = pump::OnEnd::new(body, move || sent.store(true, Ordering::Release));
+    pump::Paced::new(body).boxed()
 }
 
 /// Whether a request failed because its own body did.

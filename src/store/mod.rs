@@ -2,6 +2,7 @@
 //! plaintext, no knowledge of the format.
 
 mod client;
+mod connect;
 mod error;
 mod resume;
 

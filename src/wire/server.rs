@@ -24,10 +24,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::conn::{Conn, Signals};
 use super::track::Tracked;
+use crate::pump::{Windowed, buffers};
 
-/// Bytes that HTTP/1 reads or queues at once on a client's connection. Twice as much saves a
-/// little processor time, and takes a stream above the memory that `docs/PERFORMANCE.md` allows it.
-const CONNECTION_BUFFER: usize = 64 * 1024;
+/// Bytes that the head of a request may have. What S3 allows of it is checked behind it, with an answer of S3's kind.
+const HEAD: usize = 64 * 1024;
 
 /// Bounds on connections.
 #[derive(Clone, Copy, Debug)]
@@ -114,7 +114,8 @@ async fn connection<T, H, F>(
     F: Future<Output = Response<Tracked>> + Send + 'static,
 {
     let signals = Signals::default();
-    let io = TokioIo::new(Box::pin(Conn::new(socket, signals.clone())));
+    let io = Conn::new(Windowed::new(socket), signals.clone());
+    let io = TokioIo::new(Box::pin(io));
     let service = service_fn(move |request| {
         let answer = handler(request, peer, signals.clone());
         async move { Ok::<_, Infallible>(answer.await) }
@@ -122,7 +123,8 @@ async fn connection<T, H, F>(
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_timeout)
-        .max_buf_size(CONNECTION_BUFFER)
+        .max_buf_size(buffers::MOST)
+        .max_header_size(HEAD)
         .serve_connection(io, service);
     if let Err(error) = watcher.watch(connection).await {
         tracing::debug!(%peer, %error, "connection ended");

@@ -13,7 +13,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 use crate::formats::Integrity;
-use crate::pump::{BodyError, BoxBody};
+use crate::pump::{BodyError, BoxBody, Paced};
 use crate::telemetry::metrics::{self, Direction, Side, StreamGuard};
 
 /// What the log says of a failure.
@@ -111,8 +111,10 @@ pin_project! {
     /// A watched body.
     pub struct Tracked {
         #[pin]
-        inner: BoxBody,
+        inner: Paced<BoxBody>,
         outcome: Outcome,
+        // Why it broke, on its way.
+        error: Option<BodyError>,
     }
 }
 
@@ -123,7 +125,11 @@ impl Tracked {
         outcome.expected = expected;
         let streams = outcome.operation == "GetObject";
         outcome.stream = streams.then(|| StreamGuard::new(Direction::Out));
-        Self { inner, outcome }
+        Self {
+            inner: Paced::new(inner),
+            outcome,
+            error: None,
+        }
     }
 }
 
@@ -136,6 +142,9 @@ impl Body for Tracked {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.project();
+        if let Some(error) = this.error.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
         let polled = this.inner.poll_frame(cx);
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
@@ -156,7 +165,16 @@ impl Body for Tracked {
             Poll::Ready(None) => this.outcome.ended = true,
             Poll::Pending => {}
         }
-        polled
+        match polled {
+            // An error ends the connection at once, with all that it has not written yet: the head, even. So it
+            // gets the occasion to write.
+            Poll::Ready(Some(Err(error))) => {
+                *this.error = Some(error);
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            polled => polled,
+        }
     }
 
     fn is_end_stream(&self) -> bool {
