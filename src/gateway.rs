@@ -40,7 +40,7 @@ use crate::policy::{Policy, PolicyError, UserHandle};
 use crate::protocol::aws_chunked::{self, Decoder};
 use crate::protocol::checksum::{Algorithm, Expected};
 use crate::protocol::uri::{Query, Target};
-use crate::pump::{BodyError, IdleLimit, Verification, VerifyBody};
+use crate::pump::{BodyError, IdleLimit, Verification, VerifyBody, buffers};
 use crate::s3::{
     self, BucketSettings, Call, Checked, EtagMode, Kind, Plaintext, Response, Service,
 };
@@ -67,6 +67,9 @@ pub enum StartError {
     /// Users.
     #[error("users: {0}")]
     Policy(#[from] PolicyError),
+    /// A cipher engine that fails its self-test.
+    #[error("server.cipher_engine: {0} computes wrong results on this machine")]
+    Cipher(&'static str),
     /// Store.
     #[error("store: {0}")]
     Store(#[from] StoreError),
@@ -177,10 +180,11 @@ impl Gateway {
             move |bucket: &str| Arc::new(bucket_settings(&buckets.of(bucket), formats.as_ref()));
         let buckets = config.buckets.clone();
         let cors = move |bucket: &str| buckets.of(bucket).cors;
+        buffers::set_budget(usize::try_from(config.limits.stream_memory).unwrap_or(usize::MAX));
         Ok(Self {
             service: Arc::new(Service {
                 keyring: keyring(&config.keyring)?,
-                engine: Engine::default(),
+                engine: engine(config.server.cipher_engine)?,
                 settings: Box::new(settings),
                 facts: facts(config)?,
                 spool: spool(config)?,
@@ -661,6 +665,18 @@ fn formats(compat: &config::Compat) -> Formats {
 }
 
 /// Where objects wait that are checked as a whole. Its folder is looked at only where there can be such objects.
+/// The chosen engine, once it has passed its self-test.
+fn engine(chosen: config::CipherEngine) -> Result<Engine, StartError> {
+    let (engine, name) = match chosen {
+        config::CipherEngine::AwsLc => (Engine::AwsLc, "aws-lc"),
+        config::CipherEngine::RustCrypto => (Engine::Rust, "rust-crypto"),
+    };
+    engine
+        .works()
+        .then_some(engine)
+        .ok_or(StartError::Cipher(name))
+}
+
 fn spool(config: &Config) -> Result<Spool, SpoolError> {
     let section = &config.spool;
     let spool = Spool::new(&section.dir, section.bytes, section.max_object);
@@ -777,6 +793,7 @@ fn client_options(store: &config::Store) -> Result<store::Options, StartError> {
             connect: store.connect_timeout,
             read: store.read_timeout,
             pool_idle: store.pool_idle_timeout,
+            keepalive: store.tcp_keepalive,
         },
         pool_max_idle: store.pool_max_idle,
         now,

@@ -5,8 +5,9 @@ use super::tree::{Node, Value};
 use zeroize::Zeroizing;
 
 /// Every field with a variable. `store.read_timeout` is set by `SEALGATE_STORE_READ_TIMEOUT`.
-pub(super) const FIELDS: [&str; 34] = [
+pub(super) const FIELDS: [&str; 37] = [
     "server.listen",
+    "server.cipher_engine",
     "server.admin_listen",
     "server.domain",
     "server.tls.cert_file",
@@ -27,9 +28,11 @@ pub(super) const FIELDS: [&str; 34] = [
     "store.read_timeout",
     "store.pool_idle_timeout",
     "store.pool_max_idle",
+    "store.tcp_keepalive",
     "keyring.current",
     "limits.list_concurrency",
     "limits.max_xml_body",
+    "limits.stream_memory",
     "cache.bytes",
     "cache.path",
     "multipart.min_part_size",

@@ -112,6 +112,19 @@ pub struct Server {
     pub idle_timeout: Duration,
     /// How long requests in flight may take once the gateway stops.
     pub shutdown_grace: Duration,
+    /// What does AES-256-GCM.
+    pub cipher_engine: CipherEngine,
+}
+
+/// `server.cipher_engine`: which implementation of AES-256-GCM does the work. What is stored is the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CipherEngine {
+    /// AWS-LC.
+    #[default]
+    AwsLc,
+    /// RustCrypto.
+    RustCrypto,
 }
 
 /// `server.tls`: the certificate to show to clients.
@@ -146,6 +159,8 @@ pub struct Store {
     pub pool_idle_timeout: Duration,
     /// How many unused connections are kept.
     pub pool_max_idle: usize,
+    /// After how long without traffic TCP probes a connection; none where never.
+    pub tcp_keepalive: Option<Duration>,
 }
 
 /// The store's address: scheme, host and port, nothing else.
@@ -457,6 +472,8 @@ pub struct Limits {
     pub list_concurrency: usize,
     /// How long an XML body of a request, or of an answer of the store, may be.
     pub max_xml_body: u64,
+    /// Bytes that the buffers of all bodies in flight should not exceed together.
+    pub stream_memory: u64,
 }
 
 /// `cache`: the cache of footers, which listings and conditionals ask.

@@ -78,10 +78,11 @@ impl Config {
         }
         writeln!(
             out,
-            "  limits   {} connections, {} footers at once, XML up to {}, cache of {}{}, {} to shut down",
+            "  limits   {} connections, {} footers at once, XML up to {}, streams {}, cache of {}{}, {} to shut down",
             server.max_connections,
             self.limits.list_concurrency,
             show_size(self.limits.max_xml_body),
+            show_size(self.limits.stream_memory),
             show_size(self.cache.bytes),
             if self.cache.path.is_some() {
                 " and on disk"

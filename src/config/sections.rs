@@ -14,9 +14,9 @@ use super::error::Origin;
 use super::key_file::KeyBytes;
 use super::tree::{Entry, Node};
 use super::{
-    Addressing, BucketFields, Buckets, Cache, Config, DefaultChecksum, Endpoint, EtagKind, Key,
-    KeyKind, Keyring, Limits, LogFormat, LogLevel, Logging, Multipart, PlaintextObjects, Server,
-    Store, Tls, UserMetadata, Verify,
+    Addressing, BucketFields, Buckets, Cache, CipherEngine, Config, DefaultChecksum, Endpoint,
+    EtagKind, Key, KeyKind, Keyring, Limits, LogFormat, LogLevel, Logging, Multipart,
+    PlaintextObjects, Server, Store, Tls, UserMetadata, Verify,
 };
 use crate::policy::{Action, Actions, Pattern, Rule, StoreCredentials, User};
 
@@ -110,6 +110,7 @@ fn server(d: &mut Decoder<'_>, root: &Section<'_>) -> Option<Server> {
         "header_timeout",
         "idle_timeout",
         "shutdown_grace",
+        "cipher_engine",
     ];
     let s = d.section(root.node("server"), "server", &known);
     let listen = if s.has("listen") {
@@ -143,8 +144,14 @@ fn server(d: &mut Decoder<'_>, root: &Section<'_>) -> Option<Server> {
     let header_timeout = d.duration(&s, "header_timeout", SECOND..=HOUR);
     let idle_timeout = d.duration(&s, "idle_timeout", SECOND..=HOUR);
     let shutdown_grace = d.duration(&s, "shutdown_grace", Duration::ZERO..=24 * HOUR);
+    let engines = [
+        ("aws-lc", CipherEngine::AwsLc),
+        ("rust-crypto", CipherEngine::RustCrypto),
+    ];
+    let cipher_engine = d.choice(&s, "cipher_engine", &engines).unwrap_or_default();
     Some(Server {
         listen: listen?,
+        cipher_engine,
         admin_listen,
         domains,
         tls,
@@ -258,6 +265,7 @@ fn store(d: &mut Decoder<'_>, root: &Section<'_>) -> Option<Store> {
         "read_timeout",
         "pool_idle_timeout",
         "pool_max_idle",
+        "tcp_keepalive",
     ];
     let s = d.section(root.node("store"), "store", &known);
     let endpoint = d
@@ -307,6 +315,7 @@ fn store(d: &mut Decoder<'_>, root: &Section<'_>) -> Option<Store> {
     let read_timeout = d.duration(&s, "read_timeout", SECOND..=HOUR);
     let pool_idle_timeout = d.duration(&s, "pool_idle_timeout", Duration::ZERO..=HOUR);
     let pool_max_idle = d.number(&s, "pool_max_idle", 0..=100_000);
+    let tcp_keepalive = d.duration(&s, "tcp_keepalive", Duration::ZERO..=HOUR);
     Some(Store {
         endpoint: endpoint?,
         region: region?,
@@ -317,6 +326,7 @@ fn store(d: &mut Decoder<'_>, root: &Section<'_>) -> Option<Store> {
         read_timeout: read_timeout.unwrap_or(60 * SECOND),
         pool_idle_timeout: pool_idle_timeout.unwrap_or(30 * SECOND),
         pool_max_idle: pool_max_idle.unwrap_or(128) as usize,
+        tcp_keepalive: Some(tcp_keepalive.unwrap_or(60 * SECOND)).filter(|after| !after.is_zero()),
     })
 }
 
@@ -1005,11 +1015,13 @@ fn blocked_buckets(
 }
 
 fn limits(d: &mut Decoder<'_>, root: &Section<'_>) -> Limits {
-    let known = ["list_concurrency", "max_xml_body"];
+    let known = ["list_concurrency", "max_xml_body", "stream_memory"];
     let s = d.section(root.node("limits"), "limits", &known);
     let list_concurrency = d.number(&s, "list_concurrency", 1..=256);
     let max_xml_body = d.size(&s, "max_xml_body", 64 << 10..=64 << 20);
+    let stream_memory = d.size(&s, "stream_memory", 1 << 20..=1 << 40);
     Limits {
+        stream_memory: stream_memory.unwrap_or(64 << 20),
         list_concurrency: list_concurrency.unwrap_or(16) as usize,
         max_xml_body: max_xml_body.unwrap_or(4 << 20),
     }
