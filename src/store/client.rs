@@ -368,13 +368,13 @@ impl Store {
             }
         };
         let status = response.status();
-        let headers = Box::new(response.headers().clone());
         if sent.load(Ordering::Acquire) {
             metrics::bytes(Side::Store, Direction::In, length);
         }
         if status.is_success() || status == StatusCode::NOT_MODIFIED {
             return Ok(response);
         }
+        let headers = Box::new(response.headers().clone());
         let (code, message) = match self.document(response).await {
             Ok(document) => error_fields(&document),
             Err(_) => (String::new(), String::new()),
