@@ -104,6 +104,7 @@ pub struct Gateway {
     stores: HashMap<String, Store>,
     domains: Vec<String>,
     limits: auth::Limits,
+    day_keys: auth::DayKeys,
     body_idle: Duration,
     cors: s3::CorsRules,
     /// `http` or `https`, as clients reach it.
@@ -205,6 +206,7 @@ impl Gateway {
             stores,
             domains: config.server.domains.clone(),
             limits: auth::Limits::default(),
+            day_keys: auth::DayKeys::new(),
             body_idle: config.server.idle_timeout,
             scheme: match config.server.tls {
                 Some(_) => "https",
@@ -297,7 +299,13 @@ impl Gateway {
             raw_query,
             headers: &headers,
         };
-        let verified = auth::verify(&signed, |key| self.secret(key), now(), &self.limits);
+        let verified = auth::verify_with(
+            &signed,
+            |key| self.secret(key),
+            Some(&self.day_keys),
+            now(),
+            &self.limits,
+        );
         let (user, presigned, payload) = match (verified, self.policy.anonymous()) {
             (Err(AuthError::Anonymous), Some(anybody)) => {
                 let payload = auth::unsigned_payload(&headers)

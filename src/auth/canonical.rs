@@ -7,13 +7,13 @@
 use std::fmt;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use http::{HeaderMap, HeaderName};
+use http::HeaderMap;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 use super::Secret;
-use crate::protocol::uri::{UriError, percent_decode, percent_encode_into, raw_pairs};
+use crate::protocol::uri::{UriError, raw_pairs, reencode_into};
 
 /// The algorithm in `Authorization`, `X-Amz-Algorithm` and the string to sign.
 pub const ALGORITHM: &str = "AWS4-HMAC-SHA256";
@@ -49,8 +49,10 @@ impl fmt::Display for Scope {
 }
 
 /// A key derived from a secret access key for one scope, so for one day. May be kept and used again.
+///
+/// It is held as HMAC's state after the key, which is all that signing takes; the state is wiped when dropped.
 #[derive(Clone)]
-pub struct SigningKey(Zeroizing<[u8; 32]>);
+pub struct SigningKey(Hmac<Sha256>);
 
 impl SigningKey {
     /// Derives the key: four nested HMACs over the elements of the scope.
@@ -62,16 +64,19 @@ impl SigningKey {
         let date = Zeroizing::new(hmac(&start, scope.date.as_bytes()));
         let region = Zeroizing::new(hmac(date.as_slice(), scope.region.as_bytes()));
         let service = Zeroizing::new(hmac(region.as_slice(), scope.service.as_bytes()));
-        Self(Zeroizing::new(hmac(
-            service.as_slice(),
-            TERMINATOR.as_bytes(),
-        )))
+        let key = Zeroizing::new(hmac(service.as_slice(), TERMINATOR.as_bytes()));
+        Self(keyed(key.as_slice()))
     }
 
     /// Signs a string to sign.
     #[must_use]
     pub fn sign(&self, string_to_sign: &[u8]) -> [u8; 32] {
-        hmac(self.0.as_slice(), string_to_sign)
+        self.0
+            .clone()
+            .chain_update(string_to_sign)
+            .finalize()
+            .into_bytes()
+            .into()
     }
 
     /// Whether `signature` is the one of `string_to_sign`, in a time that does not depend on either.
@@ -89,31 +94,34 @@ impl fmt::Debug for SigningKey {
 
 /// Builds the canonical request.
 ///
-/// `signed` are the headers it covers, in the order in which they are listed. `payload` is the value
-/// for the last line: a hash in hexadecimal or a literal such as `UNSIGNED-PAYLOAD`.
+/// `signed` are the names of the headers it covers in lower case, in the order in which they are listed. `payload` is
+/// the value for the last line: a hash in hexadecimal or a literal such as `UNSIGNED-PAYLOAD`.
 ///
 /// # Errors
 ///
 /// [`UriError::Malformed`] if path or query have a `%` without two hexadecimal digits.
-pub fn canonical_request(
+pub fn canonical_request<N: AsRef<str>>(
     method: &str,
     raw_path: &str,
     raw_query: &str,
     headers: &HeaderMap,
-    signed: &[HeaderName],
+    signed: &[N],
     payload: &str,
 ) -> Result<Vec<u8>, UriError> {
-    let mut request = Vec::with_capacity(512);
+    // Longer than most are; what allocators have at hand for a thread.
+    let mut request = Vec::with_capacity(1024);
     request.extend_from_slice(method.as_bytes());
     request.push(b'\n');
-    request.extend_from_slice(canonical_path(raw_path)?.as_bytes());
+    push_path(&mut request, raw_path)?;
     request.push(b'\n');
-    request.extend_from_slice(canonical_query(raw_query)?.as_bytes());
+    if !raw_query.is_empty() {
+        request.extend_from_slice(canonical_query(raw_query)?.as_bytes());
+    }
     request.push(b'\n');
     for name in signed {
-        request.extend_from_slice(name.as_str().as_bytes());
+        request.extend_from_slice(name.as_ref().as_bytes());
         request.push(b':');
-        for (index, value) in headers.get_all(name).iter().enumerate() {
+        for (index, value) in headers.get_all(name.as_ref()).iter().enumerate() {
             if index > 0 {
                 request.push(b',');
             }
@@ -122,24 +130,23 @@ pub fn canonical_request(
         request.push(b'\n');
     }
     request.push(b'\n');
-    request.extend_from_slice(signed_headers(signed).as_bytes());
+    for (index, name) in signed.iter().enumerate() {
+        if index > 0 {
+            request.push(b';');
+        }
+        request.extend_from_slice(name.as_ref().as_bytes());
+    }
     request.push(b'\n');
     request.extend_from_slice(payload.as_bytes());
     Ok(request)
 }
 
-/// The path, decoded and encoded again; `/` for an empty one.
-///
-/// # Errors
-///
-/// [`UriError::Malformed`].
-pub fn canonical_path(raw_path: &str) -> Result<String, UriError> {
-    let mut path = String::with_capacity(raw_path.len() + 8);
-    percent_encode_into(&mut path, &percent_decode(raw_path, false)?, true);
-    if path.is_empty() {
-        path.push('/');
+/// Appends the path, decoded and encoded again; `/` for an empty one.
+fn push_path(out: &mut Vec<u8>, raw_path: &str) -> Result<(), UriError> {
+    if raw_path.is_empty() {
+        out.push(b'/');
     }
-    Ok(path)
+    reencode_into(out, raw_path, false, true)
 }
 
 /// The query without `X-Amz-Signature`: names and values decoded, encoded again, and sorted.
@@ -148,54 +155,63 @@ pub fn canonical_path(raw_path: &str) -> Result<String, UriError> {
 ///
 /// [`UriError::Malformed`].
 pub fn canonical_query(raw_query: &str) -> Result<String, UriError> {
-    let encoded = |raw: &str| -> Result<String, UriError> {
-        let mut text = String::with_capacity(raw.len() + 8);
-        percent_encode_into(&mut text, &percent_decode(raw, true)?, false);
+    let encoded = |raw: &str| -> Result<Vec<u8>, UriError> {
+        let mut text = Vec::with_capacity(raw.len() + 8);
+        reencode_into(&mut text, raw, true, false)?;
         Ok(text)
     };
     let mut pairs = raw_pairs(raw_query)
         .map(|(name, value)| Ok((encoded(name)?, encoded(value)?)))
         .collect::<Result<Vec<_>, UriError>>()?;
-    pairs.retain(|(name, _)| name != "X-Amz-Signature");
+    pairs.retain(|(name, _)| name != b"X-Amz-Signature");
     pairs.sort_unstable();
-    let mut query = String::with_capacity(raw_query.len() + 8);
+    let mut query = Vec::with_capacity(raw_query.len() + 8);
     for (name, value) in &pairs {
         if !query.is_empty() {
-            query.push('&');
+            query.push(b'&');
         }
-        query.push_str(name);
-        query.push('=');
-        query.push_str(value);
+        query.extend_from_slice(name);
+        query.push(b'=');
+        query.extend_from_slice(value);
     }
-    Ok(query)
-}
-
-/// The names of the signed headers joined by `;`.
-#[must_use]
-pub fn signed_headers(signed: &[HeaderName]) -> String {
-    let names: Vec<&str> = signed.iter().map(HeaderName::as_str).collect();
-    names.join(";")
+    // Encoded, so ASCII.
+    String::from_utf8(query).map_err(|_| UriError::Malformed)
 }
 
 /// The string to sign of a request. `amz_date` is its time in ISO 8601 basic.
 #[must_use]
 pub fn string_to_sign(amz_date: &str, scope: &Scope, canonical_request: &[u8]) -> String {
-    let hash = hex(&Sha256::digest(canonical_request));
-    format!("{ALGORITHM}\n{amz_date}\n{scope}\n{hash}")
+    string_in_scope(amz_date, &scope.to_string(), canonical_request)
+}
+
+/// The same for a scope as text.
+pub(super) fn string_in_scope(amz_date: &str, scope: &str, canonical_request: &[u8]) -> String {
+    let mut text = String::with_capacity(192);
+    for line in [ALGORITHM, amz_date, scope] {
+        text.push_str(line);
+        text.push('\n');
+    }
+    push_hex(&mut text, &Sha256::digest(canonical_request));
+    text
 }
 
 /// Bytes as lower-case hexadecimal.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len() * 2);
+    push_hex(&mut text, bytes);
+    text
+}
+
+/// Appends bytes as lower-case hexadecimal.
+pub(super) fn push_hex(text: &mut String, bytes: &[u8]) {
     const DIGITS: [char; 16] = [
         '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
     ];
-    let mut text = String::with_capacity(bytes.len() * 2);
     for byte in bytes {
         text.push(DIGITS[usize::from(byte >> 4)]);
         text.push(DIGITS[usize::from(byte & 15)]);
     }
-    text
 }
 
 /// 64 hexadecimal digits, in either case, as 32 bytes.
@@ -215,21 +231,31 @@ pub fn unhex32(text: &str) -> Option<[u8; 32]> {
 }
 
 fn hmac(key: &[u8], message: &[u8]) -> [u8; 32] {
+    keyed(key)
+        .chain_update(message)
+        .finalize()
+        .into_bytes()
+        .into()
+}
+
+fn keyed(key: &[u8]) -> Hmac<Sha256> {
     // Fill the key up to a block as HMAC itself would (RFC 2104); a key of one block cannot be refused.
     let mut block = Zeroizing::new([0; 64]);
     match block.get_mut(..key.len()) {
         Some(start) => start.copy_from_slice(key),
         None => block[..32].copy_from_slice(&Sha256::digest(key)),
     }
-    let mut mac = Hmac::<Sha256>::new((&*block).into());
-    mac.update(message);
-    mac.finalize().into_bytes().into()
+    Hmac::<Sha256>::new((&*block).into())
 }
 
 /// Appends a header value without white space around it and with runs of spaces made one.
 fn push_collapsed(out: &mut Vec<u8>, value: &[u8]) {
+    let value = value.trim_ascii();
+    if !value.contains(&b' ') {
+        return out.extend_from_slice(value);
+    }
     let mut space = false;
-    for &byte in value.trim_ascii() {
+    for &byte in value {
         if byte == b' ' {
             if space {
                 continue;
@@ -261,12 +287,16 @@ mod tests {
 
     #[test]
     fn paths_and_queries() {
-        assert_eq!(canonical_path("").as_deref(), Ok("/"));
+        let path = |raw: &str| {
+            let mut path = Vec::new();
+            push_path(&mut path, raw).map(|()| String::from_utf8(path).unwrap())
+        };
+        assert_eq!(path("").as_deref(), Ok("/"));
         assert_eq!(
-            canonical_path("/a/../b//%7e+%2b%2F ").as_deref(),
+            path("/a/../b//%7e+%2b%2F ").as_deref(),
             Ok("/a/../b//~%2B%2B/%20")
         );
-        assert_eq!(canonical_path("/%4"), Err(UriError::Malformed));
+        assert_eq!(path("/%4"), Err(UriError::Malformed));
         // By encoded name, then value; a name that is the start of another comes first.
         assert_eq!(
             canonical_query("b=1&a=2&a=+1&a%20=0&A&ab=&&X-Amz-Signature=0&%C3%A9==").as_deref(),

@@ -17,6 +17,7 @@
 
 pub mod canonical;
 pub mod chunk;
+pub mod day;
 pub mod post;
 pub mod sign;
 pub mod verify;
@@ -24,6 +25,9 @@ pub mod verify;
 pub use crate::secret::Secret;
 pub use canonical::{Scope, SigningKey};
 pub use chunk::{ChunkSigner, ChunkVerifier};
+pub use day::DayKeys;
 pub use post::{SignedForm, verify_form};
 pub use sign::{SignError, Signed, Signer};
-pub use verify::{AuthError, Limits, Payload, RequestHead, Verified, unsigned_payload, verify};
+pub use verify::{
+    AuthError, Limits, Payload, RequestHead, Verified, unsigned_payload, verify, verify_with,
+};

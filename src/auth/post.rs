@@ -60,7 +60,7 @@ pub fn verify_form(
     }
     let time = parse_amz_date(field("x-amz-date")?)
         .map_err(|_| malformed("x-amz-date must be in the form yyyyMMddTHHmmssZ"))?;
-    let (access_key, scope) = parse_credential(field("x-amz-credential")?, time, malformed)?;
+    let credential = parse_credential(field("x-amz-credential")?, time, malformed)?;
     // What is not even a signature is a wrong one, to S3 too.
     let signature = unhex32(field("x-amz-signature")?);
     if time.saturating_sub(now) > i64::from(limits.max_skew) {
@@ -72,10 +72,11 @@ pub fn verify_form(
         return Err(AuthError::Expired { expired, now });
     }
 
+    let access_key = credential.access_key.to_owned();
     let known = lookup(&access_key);
     let unknown = known.is_none();
     let secret = known.unwrap_or_else(|| Secret::new(NOBODYS_SECRET));
-    let key = SigningKey::derive(&secret, &scope);
+    let key = SigningKey::derive(&secret, &credential.scope());
     let matches = signature.is_some_and(|signature| key.verify(policy.as_bytes(), &signature));
     if unknown {
         return Err(AuthError::InvalidAccessKeyId { access_key });

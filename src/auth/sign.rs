@@ -8,14 +8,15 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use super::Secret;
 use super::canonical::{
-    ALGORITHM, SERVICE, Scope, SigningKey, canonical_request, hex, signed_headers, string_to_sign,
+    ALGORITHM, SERVICE, Scope, SigningKey, canonical_request, hex, push_hex, string_in_scope,
 };
 use super::chunk::ChunkSigner;
-use crate::protocol::date::format_amz_date;
+use crate::protocol::date::AmzDate;
 use crate::protocol::uri::{UriError, percent_encode_into};
 
 const X_AMZ_DATE: HeaderName = HeaderName::from_static("x-amz-date");
 const X_AMZ_CONTENT_SHA256: HeaderName = HeaderName::from_static("x-amz-content-sha256");
+const UNSIGNED: &str = "UNSIGNED-PAYLOAD";
 const CONTENT_MD5: HeaderName = HeaderName::from_static("content-md5");
 
 /// A request cannot be signed; always a mistake of the caller.
@@ -40,14 +41,24 @@ pub struct Signer {
     access_key: String,
     secret: Secret,
     region: String,
-    today: Mutex<Option<(String, Arc<SigningKey>)>>,
+    today: Mutex<Option<Arc<Today>>>,
+}
+
+/// What signatures of one day share.
+#[derive(Debug)]
+struct Today {
+    /// The date of the scope.
+    date: String,
+    /// The scope as text.
+    scope: String,
+    key: SigningKey,
 }
 
 /// What [`Signer::sign`] did: where a chain of chunk signatures starts.
 #[derive(Debug, Clone)]
 pub struct Signed {
-    amz_date: String,
-    scope: Scope,
+    amz_date: AmzDate,
+    today: Arc<Today>,
     signature: [u8; 32],
 }
 
@@ -96,13 +107,16 @@ impl Signer {
         payload_hash: &str,
         now: i64,
     ) -> Result<Signed, SignError> {
-        let value = |text: &str| HeaderValue::from_str(text).map_err(|_| SignError::InvalidValue);
         if !headers.contains_key(HOST) {
             return Err(SignError::MissingHost);
         }
-        let amz_date = format_amz_date(now);
-        headers.insert(X_AMZ_DATE, value(&amz_date)?);
-        headers.insert(X_AMZ_CONTENT_SHA256, value(payload_hash)?);
+        let amz_date = AmzDate::new(now);
+        headers.insert(X_AMZ_DATE, value(amz_date.as_str().to_owned())?);
+        let hash = match payload_hash {
+            UNSIGNED => HeaderValue::from_static(UNSIGNED),
+            hash => value(hash.to_owned())?,
+        };
+        headers.insert(X_AMZ_CONTENT_SHA256, hash);
 
         let signed = names(headers, |name| {
             *name == HOST
@@ -118,21 +132,30 @@ impl Signer {
             &signed,
             payload_hash,
         )?;
-        let scope = self.scope(&amz_date);
-        let signature = self
-            .key(&scope)
-            .sign(string_to_sign(&amz_date, &scope, &request).as_bytes());
-        let mut authorization = value(&format!(
-            "{ALGORITHM} Credential={}/{scope},SignedHeaders={},Signature={}",
-            self.access_key,
-            signed_headers(&signed),
-            hex(&signature)
-        ))?;
+        let today = self.today(&amz_date);
+        let signature = today
+            .key
+            .sign(string_in_scope(amz_date.as_str(), &today.scope, &request).as_bytes());
+        let mut authorization = String::with_capacity(512);
+        for text in [
+            ALGORITHM,
+            " Credential=",
+            &self.access_key,
+            "/",
+            &today.scope,
+            ",SignedHeaders=",
+        ] {
+            authorization.push_str(text);
+        }
+        push_names(&mut authorization, &signed);
+        authorization.push_str(",Signature=");
+        push_hex(&mut authorization, &signature);
+        let mut authorization = value(authorization)?;
         authorization.set_sensitive(true);
         headers.insert(AUTHORIZATION, authorization);
         Ok(Signed {
             amz_date,
-            scope,
+            today,
             signature,
         })
     }
@@ -157,16 +180,19 @@ impl Signer {
         if !headers.contains_key(HOST) {
             return Err(SignError::MissingHost);
         }
-        let amz_date = format_amz_date(now);
-        let scope = self.scope(&amz_date);
+        let amz_date = AmzDate::new(now);
+        let today = self.today(&amz_date);
         let signed = names(headers, |_| true);
         let mut query = raw_query.to_owned();
+        let credential = format!("{}/{}", self.access_key, today.scope);
+        let mut signed_headers = String::new();
+        push_names(&mut signed_headers, &signed);
         for (name, value) in [
             ("X-Amz-Algorithm", ALGORITHM),
-            ("X-Amz-Credential", &format!("{}/{scope}", self.access_key)),
-            ("X-Amz-Date", &amz_date),
+            ("X-Amz-Credential", &credential),
+            ("X-Amz-Date", amz_date.as_str()),
             ("X-Amz-Expires", &expires.to_string()),
-            ("X-Amz-SignedHeaders", &signed_headers(&signed)),
+            ("X-Amz-SignedHeaders", &signed_headers),
         ] {
             if !query.is_empty() {
                 query.push('&');
@@ -181,11 +207,11 @@ impl Signer {
             &query,
             headers,
             &signed,
-            "UNSIGNED-PAYLOAD",
+            UNSIGNED,
         )?;
-        let signature = self
-            .key(&scope)
-            .sign(string_to_sign(&amz_date, &scope, &request).as_bytes());
+        let signature = today
+            .key
+            .sign(string_in_scope(amz_date.as_str(), &today.scope, &request).as_bytes());
         query.push_str("&X-Amz-Signature=");
         query.push_str(&hex(&signature));
         Ok(query)
@@ -195,30 +221,31 @@ impl Signer {
     #[must_use]
     pub fn chunk_signer(&self, head: &Signed) -> ChunkSigner {
         ChunkSigner::new(
-            self.key(&head.scope).as_ref().clone(),
-            &head.amz_date,
-            &head.scope.to_string(),
+            head.today.key.clone(),
+            head.amz_date.as_str(),
+            &head.today.scope,
             head.signature,
         )
     }
 
-    fn scope(&self, amz_date: &str) -> Scope {
-        Scope {
-            date: amz_date.get(..8).unwrap_or_default().to_owned(),
-            region: self.region.clone(),
-            service: SERVICE.to_owned(),
-        }
-    }
-
-    /// The key of the scope's day.
-    fn key(&self, scope: &Scope) -> Arc<SigningKey> {
+    /// The key of the day, and its scope.
+    fn today(&self, amz_date: &AmzDate) -> Arc<Today> {
         let mut today = self.today.lock().unwrap_or_else(PoisonError::into_inner);
         match today.as_ref() {
-            Some((date, key)) if *date == scope.date => Arc::clone(key),
+            Some(today) if today.date == amz_date.day() => Arc::clone(today),
             _ => {
-                let key = Arc::new(SigningKey::derive(&self.secret, scope));
-                *today = Some((scope.date.clone(), Arc::clone(&key)));
-                key
+                let scope = Scope {
+                    date: amz_date.day().to_owned(),
+                    region: self.region.clone(),
+                    service: SERVICE.to_owned(),
+                };
+                let fresh = Arc::new(Today {
+                    key: SigningKey::derive(&self.secret, &scope),
+                    scope: scope.to_string(),
+                    date: scope.date,
+                });
+                *today = Some(Arc::clone(&fresh));
+                fresh
             }
         }
     }
@@ -233,13 +260,30 @@ impl fmt::Debug for Signer {
     }
 }
 
+/// A header's value, taken over as it is.
+fn value(text: String) -> Result<HeaderValue, SignError> {
+    HeaderValue::try_from(text).map_err(|_| SignError::InvalidValue)
+}
+
 /// The names of the headers to cover, sorted.
-fn names(headers: &HeaderMap, covered: impl Fn(&HeaderName) -> bool) -> Vec<HeaderName> {
-    let mut names: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| covered(name))
-        .cloned()
-        .collect();
-    names.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
+fn names(headers: &HeaderMap, covered: impl Fn(&HeaderName) -> bool) -> Vec<&str> {
+    let mut names = Vec::with_capacity(headers.keys_len());
+    names.extend(
+        headers
+            .keys()
+            .filter(|name| covered(name))
+            .map(HeaderName::as_str),
+    );
+    names.sort_unstable();
     names
+}
+
+/// Appends names joined by `;`.
+fn push_names(text: &mut String, names: &[&str]) {
+    for (index, name) in names.iter().enumerate() {
+        if index > 0 {
+            text.push(';');
+        }
+        text.push_str(name);
+    }
 }

@@ -1,17 +1,18 @@
 //! Verifying the signature of a request head: `Authorization` header and presigned URL.
 //!
-//! [`verify`] is the only way to a [`Verified`]. Checks go from cheap to dear: shape, time, coverage,
-//! then the signature. An access key that is not known costs the same work as one that is.
+//! [`verify`] and [`verify_with`] are the only ways to a [`Verified`]. Checks go from cheap to dear: shape, time, coverage,
+//! then the signature. An access key that is not known costs as much work as one whose key of the day is not at hand.
 
 use http::header::{AUTHORIZATION, DATE, HOST};
 use http::{HeaderMap, HeaderName, Method};
 
 use super::Secret;
 use super::canonical::{
-    ALGORITHM, SERVICE, Scope, SigningKey, TERMINATOR, canonical_request, string_to_sign, unhex32,
+    ALGORITHM, SERVICE, Scope, SigningKey, TERMINATOR, canonical_request, string_in_scope, unhex32,
 };
 use super::chunk::ChunkVerifier;
-use crate::protocol::date::{format_amz_date, parse_amz_date, parse_http_date};
+use super::day::DayKeys;
+use crate::protocol::date::{AmzDate, parse_amz_date, parse_http_date};
 use crate::protocol::uri::{percent_decode, raw_pairs};
 
 const X_AMZ_DATE: HeaderName = HeaderName::from_static("x-amz-date");
@@ -227,15 +228,44 @@ impl Verified {
     }
 }
 
+/// Who signed, and what the signature is good for: `access-key/date/region/service/aws4_request`.
+#[derive(Clone, Copy)]
+pub(super) struct Credential<'a> {
+    /// All of it.
+    text: &'a str,
+    /// The access key. It may hold slashes.
+    pub(super) access_key: &'a str,
+    date: &'a str,
+    region: &'a str,
+}
+
+impl Credential<'_> {
+    /// What the signing key is derived for.
+    pub(super) fn scope(&self) -> Scope {
+        Scope {
+            date: self.date.to_owned(),
+            region: self.region.to_owned(),
+            service: SERVICE.to_owned(),
+        }
+    }
+
+    /// The scope as it stands in what is signed.
+    fn scope_text(&self) -> &str {
+        // What follows the access key and a slash.
+        let from = self.access_key.len() + 1;
+        self.text.get(from..).unwrap_or_default()
+    }
+}
+
 /// What a request claims about itself.
-struct Claim {
-    access_key: String,
-    scope: Scope,
-    signed: Vec<HeaderName>,
+struct Claim<'a> {
+    credential: Credential<'a>,
+    /// Names of headers.
+    signed: Vec<&'a str>,
     signature: [u8; 32],
     time: i64,
     /// The last line of the canonical request.
-    payload: String,
+    payload: &'a str,
     /// How the body is framed.
     body: Body,
     presigned: bool,
@@ -262,11 +292,26 @@ pub fn verify(
     now: i64,
     limits: &Limits,
 ) -> Result<Verified, AuthError> {
+    verify_with(head, lookup, None, now, limits)
+}
+
+/// The same with the keys that earlier requests of the day were verified with.
+///
+/// # Errors
+///
+/// See [`AuthError`].
+pub fn verify_with(
+    head: &RequestHead<'_>,
+    lookup: impl Fn(&str) -> Option<Secret>,
+    keys: Option<&DayKeys>,
+    now: i64,
+    limits: &Limits,
+) -> Result<Verified, AuthError> {
     let parameters = Parameters::parse(head.raw_query)?;
     let mut authorizations = head.headers.get_all(AUTHORIZATION).iter();
     let claim = match (authorizations.next(), parameters.any()) {
         (Some(_), true) => return Err(AuthError::SeveralMechanisms),
-        (None, true) => query_claim(head, parameters, now, limits)?,
+        (None, true) => query_claim(head, &parameters, now, limits)?,
         (Some(value), false) => {
             if authorizations.next().is_some() {
                 return Err(AuthError::MalformedHeader("it stands twice"));
@@ -280,7 +325,7 @@ pub fn verify(
         (None, false) => return Err(AuthError::Anonymous),
     };
     check_coverage(head.headers, &claim)?;
-    check_signature(head, claim, lookup)
+    check_signature(head, &claim, lookup, keys, now)
 }
 
 /// How the body of a request that nobody signed is framed, for where such requests are let in. Only forms that need no
@@ -306,8 +351,10 @@ pub fn unsigned_payload(headers: &HeaderMap) -> Result<Payload, AuthError> {
 
 fn check_signature(
     head: &RequestHead<'_>,
-    claim: Claim,
+    claim: &Claim<'_>,
     lookup: impl Fn(&str) -> Option<Secret>,
+    keys: Option<&DayKeys>,
+    now: i64,
 ) -> Result<Verified, AuthError> {
     let request = canonical_request(
         head.method.as_str(),
@@ -315,26 +362,37 @@ fn check_signature(
         head.raw_query,
         head.headers,
         &claim.signed,
-        &claim.payload,
+        claim.payload,
     )
     .map_err(|_| AuthError::InvalidUri)?;
-    let amz_date = format_amz_date(claim.time);
-    let to_sign = string_to_sign(&amz_date, &claim.scope, &request);
+    let credential = &claim.credential;
+    let amz_date = AmzDate::new(claim.time);
+    let to_sign = string_in_scope(amz_date.as_str(), credential.scope_text(), &request);
 
-    let known = lookup(&claim.access_key);
-    let unknown = known.is_none();
-    let secret = known.unwrap_or_else(|| Secret::new(NOBODYS_SECRET));
-    let key = SigningKey::derive(&secret, &claim.scope);
+    let known = lookup(credential.access_key);
+    let kept = match (&known, keys) {
+        (Some(secret), Some(keys)) => keys.find(credential.text, secret, now),
+        _ => None,
+    };
+    let fresh = kept.is_none();
+    let key = kept.unwrap_or_else(|| match &known {
+        Some(secret) => SigningKey::derive(secret, &credential.scope()),
+        None => SigningKey::derive(&Secret::new(NOBODYS_SECRET), &credential.scope()),
+    });
     let matches = key.verify(to_sign.as_bytes(), &claim.signature);
-    if unknown {
+    let access_key = || credential.access_key.to_owned();
+    let Some(secret) = known else {
         return Err(AuthError::InvalidAccessKeyId {
-            access_key: claim.access_key,
+            access_key: access_key(),
         });
-    }
+    };
     if !matches {
         return Err(AuthError::SignatureDoesNotMatch {
-            access_key: claim.access_key,
+            access_key: access_key(),
         });
+    }
+    if fresh && let Some(keys) = keys {
+        keys.keep(credential.text, &secret, &key, claim.time, now);
     }
 
     let payload = match claim.body {
@@ -342,14 +400,15 @@ fn check_signature(
         Body::Unsigned => Payload::Unsigned,
         Body::Chunked { signed, trailer } => Payload::Chunked {
             signed: signed.then(|| {
-                ChunkVerifier::new(key, &amz_date, &claim.scope.to_string(), claim.signature)
+                let (date, scope) = (amz_date.as_str(), credential.scope_text());
+                ChunkVerifier::new(key, date, scope, claim.signature)
             }),
             trailer,
         },
     };
     Ok(Verified {
-        access_key: claim.access_key,
-        region: claim.scope.region,
+        access_key: access_key(),
+        region: credential.region.to_owned(),
         payload,
         presigned: claim.presigned,
         time: claim.time,
@@ -357,12 +416,12 @@ fn check_signature(
 }
 
 /// Reads an `Authorization` header and what belongs to it.
-fn header_claim(
-    head: &RequestHead<'_>,
-    authorization: &str,
+fn header_claim<'a>(
+    head: &RequestHead<'a>,
+    authorization: &'a str,
     now: i64,
     limits: &Limits,
-) -> Result<Claim, AuthError> {
+) -> Result<Claim<'a>, AuthError> {
     let malformed = AuthError::MalformedHeader;
     let (scheme, rest) = authorization
         .trim()
@@ -398,11 +457,10 @@ fn header_claim(
         return Err(AuthError::TimeTooSkewed { request: time, now });
     }
     let credential = credential.ok_or(malformed("Credential is missing"))?;
-    let (access_key, scope) = parse_credential(credential, time, malformed)?;
+    let credential = parse_credential(credential, time, malformed)?;
     let payload = content_sha256(head.headers)?.ok_or(AuthError::MissingContentSha256)?;
     Ok(Claim {
-        access_key,
-        scope,
+        credential,
         signed: parse_signed_headers(
             signed_headers.ok_or(malformed("SignedHeaders is missing"))?,
             malformed,
@@ -412,18 +470,18 @@ fn header_claim(
             .ok_or(malformed("Signature is not 64 hexadecimal digits"))?,
         time,
         body: parse_body(payload)?,
-        payload: payload.to_owned(),
+        payload,
         presigned: false,
     })
 }
 
 /// Reads the parameters of a presigned URL and what belongs to them.
-fn query_claim(
-    head: &RequestHead<'_>,
-    parameters: Parameters,
+fn query_claim<'a>(
+    head: &RequestHead<'a>,
+    parameters: &'a Parameters,
     now: i64,
     limits: &Limits,
-) -> Result<Claim, AuthError> {
+) -> Result<Claim<'a>, AuthError> {
     let malformed = AuthError::MalformedQuery;
     match parameters.algorithm.as_deref() {
         Some(ALGORITHM) => {}
@@ -460,11 +518,13 @@ fn query_claim(
     }
     let credential = parameters
         .credential
+        .as_deref()
         .ok_or(malformed("X-Amz-Credential is missing"))?;
-    let (access_key, scope) = parse_credential(&credential, time, malformed)?;
+    let credential = parse_credential(credential, time, malformed)?;
     let signed = parse_signed_headers(
-        &parameters
+        parameters
             .signed_headers
+            .as_deref()
             .ok_or(malformed("X-Amz-SignedHeaders is missing"))?,
         malformed,
     )?;
@@ -477,24 +537,23 @@ fn query_claim(
     // The signature covers the hash in the query or in a signed header; otherwise it covers the
     // literal, and an unsigned header only says how the body is framed and what it must hash to.
     let header = content_sha256(head.headers)?;
-    let (payload, body) = match (parameters.content_sha256, header) {
+    let (payload, body) = match (parameters.content_sha256.as_deref(), header) {
         (Some(query), Some(header)) if query != header => {
             return Err(AuthError::InvalidContentSha256);
         }
         (Some(query), _) => {
-            let body = parse_body(&query)?;
+            let body = parse_body(query)?;
             (query, body)
         }
         (None, Some(header)) => {
             let body = parse_body(header)?;
-            let covered = signed.contains(&X_AMZ_CONTENT_SHA256);
-            (if covered { header } else { UNSIGNED }.to_owned(), body)
+            let covered = signed.contains(&X_AMZ_CONTENT_SHA256.as_str());
+            (if covered { header } else { UNSIGNED }, body)
         }
-        (None, None) => (UNSIGNED.to_owned(), Body::Unsigned),
+        (None, None) => (UNSIGNED, Body::Unsigned),
     };
     Ok(Claim {
-        access_key,
-        scope,
+        credential,
         signed,
         signature,
         time,
@@ -505,20 +564,20 @@ fn query_claim(
 }
 
 /// Every signed header is there, `host` is signed, and so is every `x-amz-*` that is there.
-fn check_coverage(headers: &HeaderMap, claim: &Claim) -> Result<(), AuthError> {
-    if !claim.signed.contains(&HOST) {
+fn check_coverage(headers: &HeaderMap, claim: &Claim<'_>) -> Result<(), AuthError> {
+    if !claim.signed.contains(&HOST.as_str()) {
         return Err(AuthError::MissingSignedHeader(HOST.as_str().to_owned()));
     }
     if let Some(name) = claim
         .signed
         .iter()
-        .find(|name| !headers.contains_key(*name))
+        .find(|name| !headers.contains_key(**name))
     {
-        return Err(AuthError::MissingSignedHeader(name.as_str().to_owned()));
+        return Err(AuthError::MissingSignedHeader((*name).to_owned()));
     }
     let unsigned = headers.keys().find(|name| {
         name.as_str().starts_with("x-amz-")
-            && !claim.signed.contains(name)
+            && !claim.signed.contains(&name.as_str())
             && !(claim.presigned && **name == X_AMZ_CONTENT_SHA256)
     });
     match unsigned {
@@ -551,7 +610,7 @@ pub(super) fn parse_credential(
     credential: &str,
     time: i64,
     malformed: fn(&'static str) -> AuthError,
-) -> Result<(String, Scope), AuthError> {
+) -> Result<Credential<'_>, AuthError> {
     let mut parts = credential.rsplitn(5, '/');
     let mut part = || {
         parts
@@ -566,7 +625,7 @@ pub(super) fn parse_credential(
     if service != SERVICE {
         return Err(malformed("the credential is not for the service s3"));
     }
-    if format_amz_date(time).get(..8) != Some(date) {
+    if AmzDate::new(time).day() != date {
         return Err(malformed(
             "the credential is not of the date of the request",
         ));
@@ -581,31 +640,38 @@ pub(super) fn parse_credential(
     {
         return Err(malformed("the access key is not valid"));
     }
-    let scope = Scope {
-        date: date.to_owned(),
-        region: region.to_owned(),
-        service: service.to_owned(),
-    };
-    Ok((access_key.to_owned(), scope))
+    Ok(Credential {
+        text: credential,
+        access_key,
+        date,
+        region,
+    })
 }
 
 /// Lower-case names joined by `;`, none of them twice.
 fn parse_signed_headers(
     text: &str,
     malformed: fn(&'static str) -> AuthError,
-) -> Result<Vec<HeaderName>, AuthError> {
-    let mut names: Vec<HeaderName> = Vec::new();
+) -> Result<Vec<&str>, AuthError> {
+    let mut names = Vec::with_capacity(8);
     for name in text.split(';') {
         if names.len() == MAX_SIGNED_HEADERS {
             return Err(malformed("too many signed headers"));
         }
-        let parsed = HeaderName::from_bytes(name.as_bytes())
-            .ok()
-            .filter(|parsed| parsed.as_str() == name && !names.contains(parsed))
-            .ok_or(malformed("the signed headers are not valid"))?;
-        names.push(parsed);
+        if !is_lower_name(name) || names.contains(&name) {
+            return Err(malformed("the signed headers are not valid"));
+        }
+        names.push(name);
     }
     Ok(names)
+}
+
+/// Whether a text is a header's name in lower case (RFC 9110, 5.6.2: `token`).
+fn is_lower_name(name: &str) -> bool {
+    let token = |byte: u8| {
+        byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"!#$%&'*+-.^_`|~".contains(&byte)
+    };
+    !name.is_empty() && name.bytes().all(token)
 }
 
 /// The one value of `x-amz-content-sha256`.

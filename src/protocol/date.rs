@@ -133,16 +133,47 @@ pub fn parse_amz_date(text: &str) -> Result<i64, DateError> {
 /// Writes ISO 8601 basic: `20130524T000000Z`. The first eight characters are the date of a credential scope.
 #[must_use]
 pub fn format_amz_date(unix_seconds: i64) -> String {
-    let at = utc(unix_seconds);
-    format!(
-        "{:04}{:02}{:02}T{:02}{:02}{:02}Z",
-        at.year(),
-        at.month(),
-        at.day(),
-        at.hour(),
-        at.minute(),
-        at.second()
-    )
+    AmzDate::new(unix_seconds).as_str().to_owned()
+}
+
+/// A time in ISO 8601 basic, `20130524T000000Z`, without an allocation: every request has several.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AmzDate([u8; 16]);
+
+impl AmzDate {
+    /// Times out of range are clamped.
+    #[must_use]
+    pub fn new(unix_seconds: i64) -> Self {
+        let at = utc(unix_seconds);
+        let mut text = *b"00000000T000000Z";
+        let mut put = |from: usize, to: usize, value: i16| {
+            let mut rest = value.unsigned_abs();
+            for digit in text[from..to].iter_mut().rev() {
+                *digit = b'0' + (rest % 10) as u8;
+                rest /= 10;
+            }
+        };
+        put(0, 4, at.year());
+        put(4, 6, at.month().into());
+        put(6, 8, at.day().into());
+        put(9, 11, at.hour().into());
+        put(11, 13, at.minute().into());
+        put(13, 15, at.second().into());
+        Self(text)
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        // Digits, `T` and `Z` only.
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+
+    /// Its first eight characters: the date of a credential scope.
+    #[must_use]
+    pub fn day(&self) -> &str {
+        self.as_str().get(..8).unwrap_or_default()
+    }
 }
 
 /// Reads ISO 8601 extended with a zone, with or without a fraction, which is dropped.

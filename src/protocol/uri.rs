@@ -3,8 +3,6 @@
 //! Keys are bytes of UTF-8 with no structure: `//`, `.` and `..` are part of the name and are never
 //! normalised. A `+` in a path is a plus; in a query it is a space.
 
-use std::fmt::Write as _;
-
 /// Longest object key in bytes of UTF-8 (S3: "Naming Amazon S3 objects").
 pub const MAX_KEY: usize = 1024;
 
@@ -266,15 +264,52 @@ pub fn is_bucket_name(name: &str) -> bool {
 /// slashes too, unless `keep_slash`.
 pub fn percent_encode_into(out: &mut String, bytes: &[u8], keep_slash: bool) {
     for &byte in bytes {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                out.push(char::from(byte));
-            }
-            b'/' if keep_slash => out.push('/'),
-            // Writing to a string does not fail.
-            _ => drop(write!(out, "%{byte:02X}")),
+        if passes(byte, keep_slash) {
+            out.push(char::from(byte));
+        } else {
+            out.extend(escape(byte).map(char::from));
         }
     }
+}
+
+/// Appends a raw text decoded as by [`percent_decode`] and encoded again as by [`percent_encode_into`].
+///
+/// # Errors
+///
+/// [`UriError::Malformed`]; what comes before the fault has been appended then.
+pub fn reencode_into(
+    out: &mut Vec<u8>,
+    raw: &str,
+    plus_is_space: bool,
+    keep_slash: bool,
+) -> Result<(), UriError> {
+    let mut bytes = raw.bytes();
+    while let Some(byte) = bytes.next() {
+        let byte = decode_byte(byte, &mut bytes, plus_is_space)?;
+        if passes(byte, keep_slash) {
+            out.push(byte);
+        } else {
+            out.extend_from_slice(&escape(byte));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a byte stands for itself in what is encoded.
+const fn passes(byte: u8, keep_slash: bool) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(byte, b'-' | b'.' | b'_' | b'~')
+        || (byte == b'/' && keep_slash)
+}
+
+/// A byte as `%XX`.
+fn escape(byte: u8) -> [u8; 3] {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    [
+        b'%',
+        DIGITS[usize::from(byte >> 4)],
+        DIGITS[usize::from(byte & 15)],
+    ]
 }
 
 /// Decodes every `%XX`; a `+` becomes a space where `plus_is_space`.
@@ -286,17 +321,26 @@ pub fn percent_decode(raw: &str, plus_is_space: bool) -> Result<Vec<u8>, UriErro
     let mut decoded = Vec::with_capacity(raw.len());
     let mut bytes = raw.bytes();
     while let Some(byte) = bytes.next() {
-        decoded.push(match byte {
-            b'%' => {
-                let mut digit = || bytes.next().and_then(hex_digit).ok_or(UriError::Malformed);
-                let high = digit()?;
-                high << 4 | digit()?
-            }
-            b'+' if plus_is_space => b' ',
-            other => other,
-        });
+        decoded.push(decode_byte(byte, &mut bytes, plus_is_space)?);
     }
     Ok(decoded)
+}
+
+/// What `byte` stands for; `rest` comes after it.
+fn decode_byte(
+    byte: u8,
+    rest: &mut std::str::Bytes<'_>,
+    plus_is_space: bool,
+) -> Result<u8, UriError> {
+    match byte {
+        b'%' => {
+            let mut digit = || rest.next().and_then(hex_digit).ok_or(UriError::Malformed);
+            let high = digit()?;
+            Ok(high << 4 | digit()?)
+        }
+        b'+' if plus_is_space => Ok(b' '),
+        other => Ok(other),
+    }
 }
 
 /// The raw names and values of a query, empty pieces skipped.
