@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::metrics::{
-    Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+    Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram,
+    gauge, histogram,
 };
 use metrics_exporter_prometheus::{
     Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
@@ -16,6 +17,8 @@ use metrics_process::Collector;
 use thiserror::Error;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+
+use super::handles::{self, Pairs, Slot};
 
 /// Requests answered, by `operation` and `status` class.
 pub const REQUESTS: &str = "sealgate_requests_total";
@@ -89,6 +92,7 @@ impl Metrics {
     pub fn install() -> Result<Self, MetricsError> {
         let (recorder, metrics) = Self::prepare()?;
         ::metrics::set_global_recorder(recorder).map_err(|_| MetricsError::AlreadyInstalled)?;
+        handles::installed();
         metrics.start();
         Ok(metrics)
     }
@@ -145,32 +149,51 @@ impl std::fmt::Debug for Metrics {
 
 /// A request was answered with `status`, `elapsed` after its head arrived.
 pub fn request(operation: &'static str, status: u16, elapsed: Duration) {
+    static HANDLES: Pairs<(Counter, Histogram)> = Pairs::new();
     let class = status_class(Some(status));
-    counter!(REQUESTS, "operation" => operation, "status" => class).increment(1);
-    histogram!(REQUEST_SECONDS, "operation" => operation, "status" => class)
-        .record(elapsed.as_secs_f64());
+    let find = || {
+        (
+            counter!(REQUESTS, "operation" => operation, "status" => class),
+            histogram!(REQUEST_SECONDS, "operation" => operation, "status" => class),
+        )
+    };
+    HANDLES.with(operation, class, find, |(requests, seconds)| {
+        requests.increment(1);
+        seconds.record(elapsed.as_secs_f64());
+    });
 }
 
 /// The store answered with `status`, or with nothing at all, after `elapsed`.
 pub fn store_request(operation: &'static str, status: Option<u16>, elapsed: Duration) {
-    histogram!(STORE_SECONDS, "operation" => operation, "status" => status_class(status))
-        .record(elapsed.as_secs_f64());
+    static HANDLES: Pairs<Histogram> = Pairs::new();
+    let class = status_class(status);
+    let find = || histogram!(STORE_SECONDS, "operation" => operation, "status" => class);
+    HANDLES.with(operation, class, find, |seconds| {
+        seconds.record(elapsed.as_secs_f64());
+    });
 }
 
 /// `count` bytes of a body passed. Call it once a window, not once a frame.
 pub fn bytes(side: Side, direction: Direction, count: u64) {
-    counter!(BYTES, "side" => side.name(), "direction" => direction.name()).increment(count);
+    static HANDLES: [[Slot<Counter>; 2]; 2] = [const { [const { Slot::new() }; 2] }; 2];
+    let find = || counter!(BYTES, "side" => side.name(), "direction" => direction.name());
+    HANDLES[side as usize][direction as usize].with(find, |bytes| bytes.increment(count));
 }
 
 /// An object of `size` plaintext bytes began to be sent or received.
 #[expect(clippy::cast_precision_loss, reason = "a bucket is all that is kept")]
 pub fn object_size(direction: Direction, size: u64) {
-    histogram!(OBJECT_BYTES, "direction" => direction.name()).record(size as f64);
+    static HANDLES: [Slot<Histogram>; 2] = [const { Slot::new() }; 2];
+    let find = || histogram!(OBJECT_BYTES, "direction" => direction.name());
+    HANDLES[direction as usize].with(find, |sizes| sizes.record(size as f64));
 }
 
 /// `count` things happened to a cache.
 pub fn cache(cache: Cache, event: CacheEvent, count: u64) {
-    counter!(CACHE_EVENTS, "cache" => cache.name(), "event" => event.name()).increment(count);
+    static HANDLES: Pairs<Counter> = Pairs::new();
+    let (cache, event) = (cache.name(), event.name());
+    let find = || counter!(CACHE_EVENTS, "cache" => cache, "event" => event);
+    HANDLES.with(cache, event, find, |events| events.increment(count));
 }
 
 /// Something that the store returned failed authentication.
@@ -229,14 +252,20 @@ pub struct StreamGuard(Direction);
 impl StreamGuard {
     /// A body begins.
     pub fn new(direction: Direction) -> Self {
-        gauge!(STREAMS, "direction" => direction.name()).increment(1.0);
+        Self::gauge(direction, |streams| streams.increment(1.0));
         Self(direction)
+    }
+
+    fn gauge(direction: Direction, record: impl FnOnce(&Gauge)) {
+        static HANDLES: [Slot<Gauge>; 2] = [const { Slot::new() }; 2];
+        let find = || gauge!(STREAMS, "direction" => direction.name());
+        HANDLES[direction as usize].with(find, record);
     }
 }
 
 impl Drop for StreamGuard {
     fn drop(&mut self) {
-        gauge!(STREAMS, "direction" => self.0.name()).decrement(1.0);
+        Self::gauge(self.0, |streams| streams.decrement(1.0));
     }
 }
 

@@ -1,5 +1,6 @@
 //! What operators see of a running gateway: its log lines and its metrics.
 
+mod handles;
 pub mod logging;
 pub mod metrics;
 
