@@ -18,7 +18,8 @@ pub fn lp(field: &[u8], out: &mut Vec<u8>) {
 /// metadata, before any parsing.
 #[must_use]
 pub fn binding_message(bucket: &str, key: &str, envelope: &[u8], info: &[u8]) -> Vec<u8> {
-    let mut message = Vec::new();
+    let mut message =
+        Vec::with_capacity(64 + bucket.len() + key.len() + envelope.len() + info.len());
     for field in [LABEL, bucket.as_bytes(), key.as_bytes(), envelope, info] {
         lp(field, &mut message);
     }

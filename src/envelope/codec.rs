@@ -43,7 +43,8 @@ impl Envelope {
     ///
     /// [`EnvelopeError`] where the fields are not as the format allows them.
     pub fn encode(&self) -> Result<Vec<u8>, EnvelopeError> {
-        let mut bytes = vec![VERSION];
+        let mut bytes = Vec::with_capacity(128);
+        bytes.push(VERSION);
         bytes.extend_from_slice(&FORMAT_VERSION.to_be_bytes());
         bytes.extend_from_slice(self.object_id.as_bytes());
         bytes.push(u8::try_from(self.recipients.len()).unwrap_or(u8::MAX));

@@ -1,7 +1,6 @@
 //! Which headers are bound to an object, and their digest.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 use sha2::{Digest, Sha256};
 
@@ -39,9 +38,16 @@ pub fn reserved_header(name: &str) -> bool {
 /// Whether a header of an object is covered by the metadata digest. Upper and lower case are the same.
 #[must_use]
 pub fn bound_header(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    CONTENT_HEADERS.contains(&name.as_str())
-        || (name.starts_with(USER_PREFIX) && !reserved_header(&name))
+    let user = name
+        .as_bytes()
+        .get(..USER_PREFIX.len())
+        .is_some_and(|start| start.eq_ignore_ascii_case(USER_PREFIX.as_bytes()));
+    if user {
+        return !reserved_header(name);
+    }
+    CONTENT_HEADERS
+        .iter()
+        .any(|known| known.eq_ignore_ascii_case(name))
 }
 
 /// The digest of an object's bound headers; all others are left out here.
@@ -55,28 +61,36 @@ where
     N: AsRef<str>,
     V: AsRef<[u8]>,
 {
-    let mut bound: BTreeMap<String, Vec<u8>> = BTreeMap::new();
-    for (name, value) in headers {
-        if !bound_header(name.as_ref()) {
-            continue;
-        }
-        let value = trim(value.as_ref());
-        bound
-            .entry(name.as_ref().to_ascii_lowercase())
-            .and_modify(|joined| {
-                joined.push(b',');
-                joined.extend_from_slice(value);
-            })
-            .or_insert_with(|| value.to_vec());
-    }
-    let mut message = Vec::new();
+    let mut bound: Vec<(N, V)> = headers
+        .into_iter()
+        .filter(|(name, _)| bound_header(name.as_ref()))
+        .collect();
+    // Values of one name stay in the order in which they came.
+    bound.sort_by(|(one, _), (other, _)| in_lower_case(one).cmp(in_lower_case(other)));
+    let mut message = Vec::with_capacity(256);
     lp(LABEL, &mut message);
-    for (name, value) in bound {
-        let value = encoded_word::decode(&value).map_or(Cow::Borrowed(&value[..]), Cow::Owned);
-        lp(name.as_bytes(), &mut message);
+    let same =
+        |(one, _): &(N, V), (other, _): &(N, V)| one.as_ref().eq_ignore_ascii_case(other.as_ref());
+    for values in bound.chunk_by(same) {
+        let [(name, first), more @ ..] = values else {
+            continue;
+        };
+        let mut value = Cow::Borrowed(trim(first.as_ref()));
+        for (_, next) in more {
+            let joined = value.to_mut();
+            joined.push(b',');
+            joined.extend_from_slice(trim(next.as_ref()));
+        }
+        let value = encoded_word::decode(&value).map_or(value, Cow::Owned);
+        lp(name.as_ref().to_ascii_lowercase().as_bytes(), &mut message);
         lp(&value, &mut message);
     }
     Sha256::digest(message).into()
+}
+
+/// The bytes of a name in lower case.
+fn in_lower_case(name: &impl AsRef<str>) -> impl Iterator<Item = u8> {
+    name.as_ref().bytes().map(|byte| byte.to_ascii_lowercase())
 }
 
 fn trim(mut value: &[u8]) -> &[u8] {

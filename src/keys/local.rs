@@ -25,8 +25,9 @@ const WRAPPED_LEN: usize = Dek::LEN + 8;
 pub struct LocalKey {
     id: KeyId,
     version: NonZeroU32,
-    wrapping: Zeroizing<[u8; 32]>,
-    binding: Zeroizing<[u8; 32]>,
+    /// Both ready for use, with the key schedule and HMAC's first blocks done; wiped when dropped.
+    wrapping: KwAes256,
+    binding: Hmac<Sha256>,
 }
 
 impl LocalKey {
@@ -36,18 +37,13 @@ impl LocalKey {
         Self {
             id,
             version,
-            wrapping: derive(key, WRAP_LABEL),
-            binding: derive(key, BINDING_LABEL),
+            wrapping: KwAes256::new((&*derive(key, WRAP_LABEL)).into()),
+            binding: keyed(&derive(key, BINDING_LABEL)),
         }
     }
 
     fn mac(&self, message: &[u8]) -> Hmac<Sha256> {
-        // A key of 32 bytes, padded to the block as HMAC does it: this form of it cannot fail.
-        let mut block = Zeroizing::new([0; 64]);
-        block[..32].copy_from_slice(self.binding.as_slice());
-        let mut mac = <Hmac<Sha256> as hmac::KeyInit>::new((&*block).into());
-        mac.update(message);
-        mac
+        self.binding.clone().chain_update(message)
     }
 }
 
@@ -67,7 +63,7 @@ impl KeyEncryptionKey for LocalKey {
 
     async fn wrap(&self, dek: &Dek, _context: Context<'_>) -> Result<Vec<u8>, KeyError> {
         let mut wrapped = vec![0; WRAPPED_LEN];
-        KwAes256::new((&*self.wrapping).into())
+        self.wrapping
             .wrap_key(dek.expose(), &mut wrapped)
             .map_err(|error| KeyError::Unavailable(error.to_string()))?;
         Ok(wrapped)
@@ -78,7 +74,7 @@ impl KeyEncryptionKey for LocalKey {
             return Err(KeyError::NotAuthentic);
         }
         let mut key = Zeroizing::new([0; Dek::LEN]);
-        KwAes256::new((&*self.wrapping).into())
+        self.wrapping
             .unwrap_key(wrapped, key.as_mut_slice())
             .map_err(|_| KeyError::NotAuthentic)?;
         Ok(Dek::new(*key))
@@ -102,6 +98,14 @@ impl fmt::Debug for LocalKey {
             .field("version", &self.version)
             .finish_non_exhaustive()
     }
+}
+
+/// HMAC under a key.
+fn keyed(key: &[u8; 32]) -> Hmac<Sha256> {
+    // Padded to the block as HMAC does it: this form of it cannot fail.
+    let mut block = Zeroizing::new([0; 64]);
+    block[..32].copy_from_slice(key);
+    <Hmac<Sha256> as hmac::KeyInit>::new((&*block).into())
 }
 
 fn derive(key: &[u8; 32], label: &[u8]) -> Zeroizing<[u8; 32]> {
