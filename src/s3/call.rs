@@ -259,26 +259,29 @@ impl Service {
     /// # Errors
     /// [`Error::Entropy`].
     pub fn fresh(&self) -> Result<Fresh, Error> {
-        let mut dek = zeroize::Zeroizing::new([0u8; 32]);
-        let mut id = [0u8; 16];
-        let mut salt = [0u8; 32];
-        let mut nonce_prefix = [0u8; 7];
-        let mut footer_nonce = [0u8; 12];
-        let filled = (self.entropy)(&mut dek[..])
-            && (self.entropy)(&mut id)
-            && (self.entropy)(&mut salt)
-            && (self.entropy)(&mut nonce_prefix)
-            && (self.entropy)(&mut footer_nonce);
-        if !filled {
+        // Drawn at once: each draw is a call of the system.
+        let mut drawn = zeroize::Zeroizing::new([0u8; 32 + 16 + 32 + 7 + 12]);
+        if !(self.entropy)(&mut drawn[..]) {
             return Err(Error::Entropy);
         }
+        let mut rest = &drawn[..];
         Ok(Fresh {
-            dek: Dek::new(*dek),
-            object_id: ObjectId(id),
-            header: StreamHeader { salt, nonce_prefix },
-            footer_nonce,
+            dek: Dek::new(take(&mut rest)?),
+            object_id: ObjectId(take(&mut rest)?),
+            header: StreamHeader {
+                salt: take(&mut rest)?,
+                nonce_prefix: take(&mut rest)?,
+            },
+            footer_nonce: take(&mut rest)?,
         })
     }
+}
+
+/// The next bytes of what was drawn.
+fn take<const N: usize>(drawn: &mut &[u8]) -> Result<[u8; N], Error> {
+    let (taken, rest) = drawn.split_first_chunk().ok_or(Error::Entropy)?;
+    *drawn = rest;
+    Ok(*taken)
 }
 
 impl Call {
