@@ -7,7 +7,7 @@
 use std::fmt;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
@@ -94,8 +94,9 @@ impl fmt::Debug for SigningKey {
 
 /// Builds the canonical request.
 ///
-/// `signed` are the names of the headers it covers in lower case, in the order in which they are listed. `payload` is
-/// the value for the last line: a hash in hexadecimal or a literal such as `UNSIGNED-PAYLOAD`.
+/// `signed` are the names of the headers it covers, in lower case and in the order in which they are listed; all of
+/// them are there. `payload` is the value for the last line: a hash in hexadecimal or a literal such as
+/// `UNSIGNED-PAYLOAD`.
 ///
 /// # Errors
 ///
@@ -108,6 +109,21 @@ pub fn canonical_request<N: AsRef<str>>(
     signed: &[N],
     payload: &str,
 ) -> Result<Vec<u8>, UriError> {
+    let lines = signed.iter().flat_map(|name| {
+        let values = headers.get_all(name.as_ref()).iter();
+        values.map(|value| (name.as_ref(), value))
+    });
+    request_of_lines(method, raw_path, raw_query, lines, payload)
+}
+
+/// The same from the headers themselves, those of one name one after the other.
+pub(super) fn request_of_lines<'a>(
+    method: &str,
+    raw_path: &str,
+    raw_query: &str,
+    headers: impl Iterator<Item = (&'a str, &'a HeaderValue)>,
+    payload: &str,
+) -> Result<Vec<u8>, UriError> {
     // Longer than most are; what allocators have at hand for a thread.
     let mut request = Vec::with_capacity(1024);
     request.extend_from_slice(method.as_bytes());
@@ -118,24 +134,28 @@ pub fn canonical_request<N: AsRef<str>>(
         request.extend_from_slice(canonical_query(raw_query)?.as_bytes());
     }
     request.push(b'\n');
-    for name in signed {
-        request.extend_from_slice(name.as_ref().as_bytes());
-        request.push(b':');
-        for (index, value) in headers.get_all(name.as_ref()).iter().enumerate() {
-            if index > 0 {
-                request.push(b',');
+    let mut names = Vec::with_capacity(128);
+    let mut last = None;
+    for (name, value) in headers {
+        if last == Some(name) {
+            request.push(b',');
+        } else {
+            if last.is_some() {
+                request.push(b'\n');
+                names.push(b';');
             }
-            push_collapsed(&mut request, value.as_bytes());
+            last = Some(name);
+            names.extend_from_slice(name.as_bytes());
+            request.extend_from_slice(name.as_bytes());
+            request.push(b':');
         }
+        push_collapsed(&mut request, value.as_bytes());
+    }
+    if last.is_some() {
         request.push(b'\n');
     }
     request.push(b'\n');
-    for (index, name) in signed.iter().enumerate() {
-        if index > 0 {
-            request.push(b';');
-        }
-        request.extend_from_slice(name.as_ref().as_bytes());
-    }
+    request.extend_from_slice(&names);
     request.push(b'\n');
     request.extend_from_slice(payload.as_bytes());
     Ok(request)

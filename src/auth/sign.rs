@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use super::Secret;
 use super::canonical::{
-    ALGORITHM, SERVICE, Scope, SigningKey, canonical_request, hex, push_hex, string_in_scope,
+    ALGORITHM, SERVICE, Scope, SigningKey, hex, push_hex, request_of_lines, string_in_scope,
 };
 use super::chunk::ChunkSigner;
 use crate::protocol::date::AmzDate;
@@ -118,20 +118,14 @@ impl Signer {
         };
         headers.insert(X_AMZ_CONTENT_SHA256, hash);
 
-        let signed = names(headers, |name| {
+        let signed = covered(headers, |name| {
             *name == HOST
                 || *name == CONTENT_TYPE
                 || *name == CONTENT_MD5
                 || name.as_str().starts_with("x-amz-")
         });
-        let request = canonical_request(
-            method.as_str(),
-            raw_path,
-            raw_query,
-            headers,
-            &signed,
-            payload_hash,
-        )?;
+        let lines = signed.iter().copied();
+        let request = request_of_lines(method.as_str(), raw_path, raw_query, lines, payload_hash)?;
         let today = self.today(&amz_date);
         let signature = today
             .key
@@ -182,7 +176,7 @@ impl Signer {
         }
         let amz_date = AmzDate::new(now);
         let today = self.today(&amz_date);
-        let signed = names(headers, |_| true);
+        let signed = covered(headers, |_| true);
         let mut query = raw_query.to_owned();
         let credential = format!("{}/{}", self.access_key, today.scope);
         let mut signed_headers = String::new();
@@ -201,14 +195,8 @@ impl Signer {
             query.push('=');
             percent_encode_into(&mut query, value.as_bytes(), false);
         }
-        let request = canonical_request(
-            method.as_str(),
-            raw_path,
-            &query,
-            headers,
-            &signed,
-            UNSIGNED,
-        )?;
+        let lines = signed.iter().copied();
+        let request = request_of_lines(method.as_str(), raw_path, &query, lines, UNSIGNED)?;
         let signature = today
             .key
             .sign(string_in_scope(amz_date.as_str(), &today.scope, &request).as_bytes());
@@ -265,25 +253,27 @@ fn value(text: String) -> Result<HeaderValue, SignError> {
     HeaderValue::try_from(text).map_err(|_| SignError::InvalidValue)
 }
 
-/// The names of the headers to cover, sorted.
-fn names(headers: &HeaderMap, covered: impl Fn(&HeaderName) -> bool) -> Vec<&str> {
-    let mut names = Vec::with_capacity(headers.keys_len());
-    names.extend(
-        headers
-            .keys()
-            .filter(|name| covered(name))
-            .map(HeaderName::as_str),
-    );
-    names.sort_unstable();
-    names
+/// The headers to cover, sorted by name; those of one name stay in their order.
+fn covered(
+    headers: &HeaderMap,
+    covered: impl Fn(&HeaderName) -> bool,
+) -> Vec<(&str, &HeaderValue)> {
+    let mut found = Vec::with_capacity(headers.len());
+    let headers = headers.iter().filter(|(name, _)| covered(name));
+    found.extend(headers.map(|(name, value)| (name.as_str(), value)));
+    found.sort_by_key(|(name, _)| *name);
+    found
 }
 
-/// Appends names joined by `;`.
-fn push_names(text: &mut String, names: &[&str]) {
-    for (index, name) in names.iter().enumerate() {
+/// Appends names joined by `;`, each once.
+fn push_names(text: &mut String, headers: &[(&str, &HeaderValue)]) {
+    for (index, same) in headers
+        .chunk_by(|(one, _), (other, _)| one == other)
+        .enumerate()
+    {
         if index > 0 {
             text.push(';');
         }
-        text.push_str(name);
+        text.push_str(same[0].0);
     }
 }
