@@ -19,7 +19,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use http::header::{
     CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, HeaderValue, SERVER, TRANSFER_ENCODING,
 };
-use http::{HeaderMap, Request};
+use http::{HeaderMap, Request, Uri};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use sha2::{Digest, Sha256};
@@ -282,7 +282,7 @@ impl Gateway {
             }
         };
         if let Some(origin) = origin {
-            self.share(&mut answer.headers, origin).await;
+            Box::pin(self.share(&mut answer.headers, origin)).await;
         }
         respond(answer, outcome)
     }
@@ -297,8 +297,29 @@ impl Gateway {
             return Err(Told::head_too_large(MAX_HEAD).into());
         }
         if let Some(target) = self.browser_target(&request) {
-            return self.answer_browser(request, target, outcome).await;
+            return Box::pin(self.answer_browser(request, target, outcome)).await;
         }
+        let (call, uri) = self.prepare(request, signals, outcome)?;
+        let changes_cors = s3::changes_cors(&call.endpoint, &call.method);
+        let answer = if call.endpoint.kind.may_take_long() {
+            Box::pin(self.patiently(call, uri.path().to_owned(), outcome)).await
+        } else {
+            self.service.call(call).await
+        };
+        if changes_cors {
+            self.cors.forget(&outcome.bucket);
+        }
+        answer.map_err(|error| self.told(error, &mut outcome.notes))
+    }
+
+    /// The operation that a request asks for, by whoever asks being known and allowed to. Waits for nothing, so that none
+    /// of this takes room in the connection's future.
+    fn prepare(
+        &self,
+        request: Request<Incoming>,
+        signals: &Signals,
+        outcome: &mut Outcome,
+    ) -> Result<(Call, Uri), Box<Told>> {
         let (head, body) = request.into_parts();
         let mut headers = head.headers;
         let (raw_path, raw_query) = (head.uri.path(), head.uri.query().unwrap_or_default());
@@ -384,16 +405,7 @@ impl Gateway {
             body,
             store,
         };
-        let changes_cors = s3::changes_cors(&call.endpoint, &call.method);
-        let answer = if call.endpoint.kind.may_take_long() {
-            self.patiently(call, raw_path.to_owned(), outcome).await
-        } else {
-            self.service.call(call).await
-        };
-        if changes_cors {
-            self.cors.forget(&outcome.bucket);
-        }
-        answer.map_err(|error| self.told(error, &mut outcome.notes))
+        Ok((call, head.uri))
     }
 
     /// Calls an operation that may take longer than a client waits for the first byte of an answer.

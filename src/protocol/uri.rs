@@ -201,6 +201,12 @@ impl Query {
         self.first(name).is_some()
     }
 
+    /// Whether there are no parameters.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.pairs.is_empty()
+    }
+
     /// All pairs of name and value, as they came in.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.pairs

@@ -1,5 +1,6 @@
 //! What an operation gets and gives, and what all operations share.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -200,6 +201,10 @@ impl Response {
     }
 }
 
+/// An operation under way. On the heap: a connection keeps room for the largest of these futures otherwise, and moves it
+/// about with each request.
+pub type Answering<'a> = Pin<Box<dyn Future<Output = Result<Response, Error>> + Send + 'a>>;
+
 /// Fresh randomness for one object.
 pub struct Fresh {
     /// Data encryption key.
@@ -217,35 +222,36 @@ impl Service {
     ///
     /// # Errors
     /// [`Error`]; an error in the middle of a streamed answer shows in its body instead.
-    pub async fn call(&self, call: Call) -> Result<Response, Error> {
-        self.refuse_reserved(&call.endpoint.key)?;
-        // On the heap: a connection keeps room for the largest of these futures otherwise.
+    pub fn call(&self, call: Call) -> Answering<'_> {
+        if let Err(error) = self.refuse_reserved(&call.endpoint.key) {
+            return Box::pin(std::future::ready(Err(error)));
+        }
         match call.endpoint.kind {
-            Kind::PutObject | Kind::PostObject => Box::pin(put::put(self, call)).await,
-            Kind::GetObject => Box::pin(get::get(self, call)).await,
-            Kind::HeadObject => Box::pin(head::head(self, call)).await,
-            Kind::GetObjectAttributes => Box::pin(head::attributes(self, call)).await,
-            Kind::DeleteObject => Box::pin(delete::delete(self, call)).await,
-            Kind::DeleteObjects => Box::pin(delete::delete_many(self, call)).await,
-            Kind::CopyObject => Box::pin(copy::copy(self, call)).await,
+            Kind::PutObject | Kind::PostObject => Box::pin(put::put(self, call)),
+            Kind::GetObject => Box::pin(get::get(self, call)),
+            Kind::HeadObject => Box::pin(head::head(self, call)),
+            Kind::GetObjectAttributes => Box::pin(head::attributes(self, call)),
+            Kind::DeleteObject => Box::pin(delete::delete(self, call)),
+            Kind::DeleteObjects => Box::pin(delete::delete_many(self, call)),
+            Kind::CopyObject => Box::pin(copy::copy(self, call)),
             Kind::ListObjects | Kind::ListObjectsV2 | Kind::ListObjectVersions => {
-                Box::pin(list::list(self, call)).await
+                Box::pin(list::list(self, call))
             }
-            Kind::ListMultipartUploads => Box::pin(multipart::list_uploads(self, call)).await,
-            Kind::CreateMultipartUpload => Box::pin(multipart::create(self, call)).await,
-            Kind::UploadPart => Box::pin(multipart::upload_part(self, call)).await,
-            Kind::UploadPartCopy => Box::pin(multipart::copy_part(self, call)).await,
-            Kind::ListParts => Box::pin(multipart::list_parts(self, call)).await,
-            Kind::CompleteMultipartUpload => Box::pin(multipart::complete(self, call)).await,
-            Kind::AbortMultipartUpload => Box::pin(multipart::abort(self, call)).await,
-            Kind::ListBuckets => Box::pin(bucket::list_buckets(call)).await,
+            Kind::ListMultipartUploads => Box::pin(multipart::list_uploads(self, call)),
+            Kind::CreateMultipartUpload => Box::pin(multipart::create(self, call)),
+            Kind::UploadPart => Box::pin(multipart::upload_part(self, call)),
+            Kind::UploadPartCopy => Box::pin(multipart::copy_part(self, call)),
+            Kind::ListParts => Box::pin(multipart::list_parts(self, call)),
+            Kind::CompleteMultipartUpload => Box::pin(multipart::complete(self, call)),
+            Kind::AbortMultipartUpload => Box::pin(multipart::abort(self, call)),
+            Kind::ListBuckets => Box::pin(bucket::list_buckets(call)),
             Kind::CreateBucket
             | Kind::DeleteBucket
             | Kind::HeadBucket
             | Kind::GetBucketLocation
             | Kind::BucketSetting(_)
             | Kind::BucketUnknown
-            | Kind::ObjectSetting(_) => Box::pin(forward::forward(self, call)).await,
+            | Kind::ObjectSetting(_) => Box::pin(forward::forward(self, call)),
         }
     }
 
@@ -304,6 +310,13 @@ impl Call {
 /// Sets a header to text that was made here. Text that HTTP cannot carry is left out.
 pub fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}
+
+/// The same for a text that is not needed any more.
+pub fn set_owned(headers: &mut HeaderMap, name: HeaderName, value: String) {
+    if let Ok(value) = HeaderValue::try_from(value) {
         headers.insert(name, value);
     }
 }

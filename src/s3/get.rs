@@ -1,15 +1,17 @@
 //! GetObject: whole objects and ranges, verified segment by segment.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::header::CONTENT_RANGE;
 use http::{HeaderMap, HeaderName, Method, StatusCode};
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Full};
 
-use super::call::{Call, Response, Service, set};
+use super::call::{BucketSettings, Call, Response, Service, set};
 use super::facts::FactKey;
 use super::object::{self, Content, Found, MIN_STORED, Target, quoted};
 use super::parts::{self, Chosen, LONG_TAIL};
-use super::whole::{self, Whole};
+use super::whole;
 use super::{Error, meta};
 use crate::aead::{self, FOOTER_LEN, PREAMBLE_LEN, PartEntry, PartNumber, SegmentSize};
 use crate::envelope::CONTENT_HEADERS;
@@ -55,7 +57,7 @@ pub async fn get(service: &Service, call: Call) -> Result<Response, Error> {
     };
     for _ in 0..ATTEMPTS {
         let answer = match wanted {
-            Some(wanted) => partial(service, &call, &target, wanted).await?,
+            Some(wanted) => Box::pin(partial(service, &call, &target, wanted)).await?,
             None => whole(service, &call, &target).await?,
         };
         if let Some(answer) = answer {
@@ -97,6 +99,9 @@ pub fn whole_headers(call: &Call, found: &Found) -> HeaderMap {
 /// `response-content-type` and its kin. They are applied here, not at the store: there they would
 /// change headers that are bound.
 pub fn overrides(call: &Call, headers: &mut HeaderMap) {
+    if call.query.is_empty() {
+        return;
+    }
     for name in CONTENT_HEADERS {
         if let Some(value) = call.parameter(&format!("response-{name}")) {
             set(headers, HeaderName::from_static(name), value);
@@ -118,38 +123,43 @@ async fn whole(
     let stored_len = object::content_length(&headers)?;
     let settings = (service.settings)(target.bucket);
     // How many of the last bytes to ask for.
-    let last = match service.claim(target, &settings, &headers)? {
+    let claim = service.claim(target, &settings, &headers)?;
+    let last = match &claim {
         Claim::Nothing => {
-            return plain(service, call, target, answer, stored_len)
-                .await
-                .map(Some);
+            let answer = Box::pin(plain(service, call, target, answer, stored_len)).await?;
+            return Ok(Some(answer));
         }
         Claim::Sealed(_) if stored_len < MIN_STORED => return Err(Integrity::Length.into()),
-        Claim::Sealed(record) => parts::tail_len(&record, stored_len),
+        Claim::Sealed(record) => parts::tail_len(record, stored_len),
         Claim::Foreign(..) => (FOOTER_LEN as u64).min(stored_len),
     };
     if stored_len <= SMALL {
         let bytes = object::read_exactly(target, answer, 0..stored_len).await?;
         let mut found = service
-            .describe(target, headers, stored_len, &bytes)
+            .describe_claimed(target, &settings, claim, headers, stored_len, &bytes)
             .await?;
         check_conditions(call, &found)?;
         let headers = whole_headers(call, &found);
         if whole::needed(&settings, &found) {
-            if !parts::read_table(target, &mut found).await? {
-                return Ok(None);
-            }
-            let whole = whole::check(service, target, &found, Some(pump::full(bytes))).await?;
-            return checked(service, target, &found, headers, whole).await;
+            let bytes = pump::full(bytes);
+            return Box::pin(checked(service, target, &mut found, headers, bytes)).await;
         }
         let Content::Sealed(sealed) = &found.content else {
             return Err(Integrity::Length.into());
         };
         let plan = sealed.plan(service.engine)?;
-        let plaintext = OpenBody::new(pump::full(bytes), plan)
-            .collect()
-            .await?
-            .to_bytes();
+        // A body of bytes that are here opens into one piece.
+        let mut opened = OpenBody::new(Full::new(bytes).map_err(|never| match never {}), plan);
+        let mut plaintext = Bytes::new();
+        while let Some(frame) = opened.frame().await {
+            let Ok(data) = frame?.into_data() else {
+                continue;
+            };
+            plaintext = match plaintext.is_empty() {
+                true => data,
+                false => [plaintext, data].concat().into(),
+            };
+        }
         return Ok(Some(Response {
             status: StatusCode::OK,
             headers,
@@ -157,6 +167,36 @@ async fn whole(
             length: Some(found.len),
         }));
     }
+    let length = Lengths { stored_len, last };
+    Box::pin(long(
+        service, call, target, &settings, answer, headers, claim, length,
+    ))
+    .await
+}
+
+/// Lengths of an object that is too long to be taken in.
+struct Lengths {
+    /// All of it.
+    stored_len: u64,
+    /// How many of the last bytes to ask for.
+    last: u64,
+}
+
+/// A whole object that is too long to be taken in; `None` where it changed between two requests.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one step of `whole`, apart for the size of its future"
+)]
+async fn long(
+    service: &Service,
+    call: &Call,
+    target: &Target<'_>,
+    settings: &Arc<BucketSettings>,
+    answer: store::Response,
+    headers: HeaderMap,
+    claim: Claim,
+    Lengths { stored_len, last }: Lengths,
+) -> Result<Option<Response>, Error> {
     // The footer comes side by side with the beginning of the body, which waits in the connection.
     let store_etag = object::store_etag(&headers);
     let suffix = target
@@ -172,17 +212,18 @@ async fn whole(
         Err(error) if error.status() == Some(StatusCode::PRECONDITION_FAILED) => return Ok(None),
         Err(error) => return Err(error.into()),
     };
-    let mut found = service.describe(target, headers, stored_len, &tail).await?;
+    let mut found = service
+        .describe_claimed(target, settings, claim, headers, stored_len, &tail)
+        .await?;
     drop(tail);
     check_conditions(call, &found)?;
+    let headers = whole_headers(call, &found);
+    if whole::needed(settings, &found) {
+        let body = target.stream(answer, 0..stored_len);
+        return checked(service, target, &mut found, headers, body).await;
+    }
     if !parts::read_table(target, &mut found).await? {
         return Ok(None);
-    }
-    let headers = whole_headers(call, &found);
-    if whole::needed(&settings, &found) {
-        let body = target.stream(answer, 0..stored_len);
-        let whole = whole::check(service, target, &found, Some(body)).await?;
-        return checked(service, target, &found, headers, whole).await;
     }
     let Content::Sealed(sealed) = found.content else {
         return Err(Integrity::Length.into());
@@ -197,15 +238,18 @@ async fn whole(
     }))
 }
 
-/// All of an object that has been checked; `None` where it changed between two requests.
+/// All of an object that is checked as a whole before it is answered; `None` where it changed between two requests.
 async fn checked(
     service: &Service,
     target: &Target<'_>,
-    found: &Found,
+    found: &mut Found,
     headers: HeaderMap,
-    whole: Option<Whole>,
+    stored: BoxBody,
 ) -> Result<Option<Response>, Error> {
-    let Some(whole) = whole else {
+    if !parts::read_table(target, found).await? {
+        return Ok(None);
+    }
+    let Some(whole) = whole::check(service, target, found, Some(stored)).await? else {
         return Ok(None);
     };
     let body = whole.open(service, target, found, 0..found.len).await?;

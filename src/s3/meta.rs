@@ -209,7 +209,7 @@ pub fn source_settings(from: &HeaderMap) -> HeaderMap {
 /// Puts the three sealgate headers.
 pub fn set_record(headers: &mut HeaderMap, record: &Record) {
     for (name, value) in record.to_headers() {
-        super::call::set(headers, HeaderName::from_static(name), &value);
+        super::call::set_owned(headers, HeaderName::from_static(name), value);
     }
 }
 

@@ -283,8 +283,25 @@ impl Service {
         tail: &[u8],
     ) -> Result<Found, Error> {
         let settings = (self.settings)(target.bucket);
-        let footer = tail.last_chunk::<FOOTER_LEN>().copied();
         let claim = self.claim(target, &settings, &headers)?;
+        self.describe_claimed(target, &settings, claim, headers, stored_len, tail)
+            .await
+    }
+
+    /// The same where [`Service::claim`] has been asked.
+    ///
+    /// # Errors
+    /// As [`Service::describe`].
+    pub async fn describe_claimed(
+        &self,
+        target: &Target<'_>,
+        settings: &Arc<BucketSettings>,
+        claim: Claim,
+        headers: HeaderMap,
+        stored_len: u64,
+        tail: &[u8],
+    ) -> Result<Found, Error> {
+        let footer = tail.last_chunk::<FOOTER_LEN>().copied();
         if !matches!(claim, Claim::Sealed(_))
             && footer.is_some_and(|footer| aead::looks_like_footer(&footer))
         {
@@ -298,10 +315,10 @@ impl Service {
                     tail: tail_of(&*claimed, stored_len, tail)?,
                     claimed,
                 };
-                return self.describe_foreign(target, &settings, headers, stored_len, foreign);
+                return self.describe_foreign(target, settings, headers, stored_len, foreign);
             }
             Claim::Nothing => {
-                let found = plain(&settings, headers, stored_len)?;
+                let found = plain(settings, headers, stored_len)?;
                 self.learn(
                     target,
                     &found.store_etag,
@@ -316,7 +333,7 @@ impl Service {
             }
         };
         let opened = self
-            .open_envelope(target, &settings, &record, &headers)
+            .open_envelope(target, settings, &record, &headers)
             .await?;
         let footer = footer.ok_or(Integrity::Length)?;
         let mut sealed = v1::open_footer(self.engine, opened, footer, stored_len)?;
@@ -326,7 +343,7 @@ impl Service {
         let store_etag = store_etag(&headers);
         let fact = Fact::of(&sealed.footer);
         self.learn(target, &store_etag, stored_len, fact);
-        let etag = shown_etag(&settings, fact.tag, &store_etag);
+        let etag = shown_etag(settings, fact.tag, &store_etag);
         Ok(Found {
             headers,
             store_etag,
@@ -485,13 +502,11 @@ pub fn shown_etag(settings: &BucketSettings, tag: FactTag, store_etag: &str) -> 
 
 /// Lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    let mut text = String::with_capacity(bytes.len() * 2);
+    text.extend(digits.map(|digit| char::from(DIGITS[usize::from(digit)])));
+    text
 }
 
 /// The store's ETag of an answer, without quotes.

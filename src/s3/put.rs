@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::header::{ETAG, IF_MATCH, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http_body::Body as _;
 use http_body_util::BodyExt;
 
 use super::call::{Body, BucketSettings, Call, EtagMode, Response, Service, set};
@@ -31,13 +32,17 @@ const ONE_SEGMENT: u64 = SegmentSize::GATEWAY.plaintext_capacity(0) as u64;
 pub async fn put(service: &Service, call: Call) -> Result<Response, Error> {
     let settings = (service.settings)(&call.endpoint.bucket);
     let content = meta::content_from_request(&call.headers, settings.formats.as_deref())?;
-    let mut headers = HeaderMap::new();
+    // Room for what the request to the store has at least: content, record, length, host and signature.
+    let mut headers = HeaderMap::with_capacity(16);
     meta::write_settings(&call.headers, &mut headers)?;
     let length = call.body.length.ok_or(Error::MissingContentLength)?;
     if length > MAX_PUT {
         return Err(Error::EntityTooLarge(length));
     }
-    let guarded = guard_write(service, &call, &mut headers).await?;
+    let guarded = match may_need_guard(&call) {
+        true => Box::pin(guard_write(service, &call, &mut headers)).await?,
+        false => Guard::None,
+    };
     let Call {
         endpoint,
         body,
@@ -105,6 +110,13 @@ impl Guard {
     }
 }
 
+/// Whether a write is conditional for the client or has to be for its user. Most are not.
+fn may_need_guard(call: &Call) -> bool {
+    call.headers.contains_key(IF_MATCH)
+        || call.headers.contains_key(IF_NONE_MATCH)
+        || !call.permit.may_overwrite()
+}
+
 /// Translates the conditions of a write to the store's ETags and adds the one that an append-only user
 /// needs. Stores that ignore conditions are covered by looking first; those that keep them make it atomic.
 pub async fn guard_write(
@@ -112,14 +124,11 @@ pub async fn guard_write(
     call: &Call,
     headers: &mut HeaderMap,
 ) -> Result<Guard, Error> {
-    let conditions = Conditions::from_headers(&call.headers);
-    let append_only = !call.permit.may_overwrite();
-    if !append_only
-        && !call.headers.contains_key(IF_MATCH)
-        && !call.headers.contains_key(IF_NONE_MATCH)
-    {
+    if !may_need_guard(call) {
         return Ok(Guard::None);
     }
+    let conditions = Conditions::from_headers(&call.headers);
+    let append_only = !call.permit.may_overwrite();
     let target = Target {
         store: &call.store,
         bucket: &call.endpoint.bucket,
@@ -301,14 +310,16 @@ impl Written<'_> {
         let mut request =
             crate::store::Request::object(Method::PUT, self.bucket, self.key).body(body);
         request.headers = headers;
-        let answer = match self.store.send("PutObject", request).await {
+        let mut answer = match self.store.send("PutObject", request).await {
             Ok(answer) => answer,
             // The body's own failure is the reason; what HTTP made of it is a consequence.
             Err(error) => return Err(failure.take().map_or(Error::Store(error), Error::Body)),
         };
-        let store_headers = answer.headers().clone();
-        // Reads the (empty) answer, so that the connection can be used again.
-        let _ = self.store.document(answer).await;
+        let store_headers = std::mem::take(answer.headers_mut());
+        if !answer.body().is_end_stream() {
+            // Reads the answer, so that the connection can be used again.
+            let _ = self.store.document(answer).await;
+        }
         if let Some(error) = failure.take() {
             return Err(error.into());
         }
@@ -345,11 +356,25 @@ impl Written<'_> {
 
 /// Reads a body of at most one segment to its verified end.
 async fn take(mut stream: BoxBody, length: u64) -> Result<Bytes, Error> {
-    let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
+    // The shortest come in one piece.
+    let mut whole = Bytes::new();
+    let mut bytes = Vec::new();
     while let Some(frame) = stream.frame().await {
-        if let Ok(data) = frame?.into_data() {
-            bytes.extend_from_slice(&data);
+        let Ok(data) = frame?.into_data() else {
+            continue;
+        };
+        if bytes.is_empty() && whole.is_empty() {
+            whole = data;
+            continue;
         }
+        if bytes.is_empty() {
+            bytes.reserve(usize::try_from(length).unwrap_or_default());
+            bytes.extend_from_slice(&std::mem::take(&mut whole));
+        }
+        bytes.extend_from_slice(&data);
     }
-    Ok(bytes.into())
+    Ok(match whole.is_empty() {
+        true => bytes.into(),
+        false => whole,
+    })
 }
