@@ -74,11 +74,11 @@ impl Chain {
 
 /// Checks the chunk signatures of one request; comes from [`verify`](super::verify()).
 #[derive(Clone)]
-pub struct ChunkVerifier(Chain);
+pub struct ChunkVerifier(Box<Chain>);
 
 impl ChunkVerifier {
     pub(super) fn new(key: SigningKey, amz_date: &str, scope: &str, seed: [u8; 32]) -> Self {
-        Self(Chain::new(key, amz_date, scope, seed))
+        Self(Box::new(Chain::new(key, amz_date, scope, seed)))
     }
 }
 
