@@ -1,11 +1,11 @@
-//! Speed of sealing and opening a segment with each engine, and of the footer.
+//! Speed of sealing and opening a segment with each engine, of a read in the middle of an object, and of the footer.
 
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use sealgate::aead::{
-    ChecksumType, Dek, Engine, Etag, Footer, ObjectId, OpenStream, Opener, SealStream, Sealer,
-    SegmentSize, StreamHeader,
+    ChecksumType, Dek, Engine, Etag, Footer, Layout, ObjectId, OpenStream, Opener,
+    STREAM_HEADER_LEN, SealStream, Sealer, SegmentSize, StreamHeader,
 };
 
 const SIZE: SegmentSize = SegmentSize::GATEWAY;
@@ -76,6 +76,36 @@ fn stream(c: &mut Criterion) {
     });
 }
 
+/// A read of one byte in the middle: where its segment stands, the key of the stream, and the segment.
+fn seek(c: &mut Criterion) {
+    const LEN: u64 = 4 << 20;
+    let plaintext = vec![6; LEN as usize];
+    let mut sealed = Vec::new();
+    let mut stream = SealStream::new(Engine::default(), &dek(), &HEADER, SIZE, b"core").unwrap();
+    stream.push(&plaintext, &mut sealed).unwrap();
+    stream.finish(&mut sealed).unwrap();
+    let layout = Layout::from_plaintext_len(SIZE, LEN).unwrap();
+    // Stored offsets count from the preamble, which `sealed` does not have; the header of the stream it has.
+    let before = layout.segment_stored_range(0).start - STREAM_HEADER_LEN as u64;
+    c.bench_function("seek", |b| {
+        b.iter_batched_ref(
+            || Vec::with_capacity(SIZE.get() as usize),
+            |segment| {
+                let (index, _) = layout.locate(black_box(LEN / 2)).unwrap();
+                let stored = layout.segment_stored_range(index);
+                let (from, to) = (stored.start - before, stored.end - before);
+                segment.extend_from_slice(&sealed[from as usize..to as usize]);
+                let opener =
+                    Opener::new(Engine::default(), &dek(), &HEADER, SIZE, b"core").unwrap();
+                opener
+                    .open_in_place(index, layout.is_last(index), segment)
+                    .unwrap()
+            },
+            BatchSize::SmallInput,
+        );
+    });
+}
+
 fn footer(c: &mut Criterion) {
     let footer = Footer {
         plaintext_len: 1_000,
@@ -100,5 +130,5 @@ fn footer(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, segment, stream, footer);
+criterion_group!(benches, segment, stream, seek, footer);
 criterion_main!(benches);

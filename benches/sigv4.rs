@@ -1,10 +1,16 @@
-//! What SigV4 costs: verifying a head, signing one, and the signature of a chunk.
+//! What SigV4 costs: verifying a head with and without the key of the day, signing one, the canonical forms, and the
+//! signature of a chunk.
 
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use http::{HeaderMap, HeaderValue, Method};
-use sealgate::auth::{Limits, RequestHead, Secret, Signer, verify};
+use sealgate::auth::canonical::{canonical_query, canonical_request};
+use sealgate::auth::{
+    ChunkVerifier, DayKeys, Limits, Payload, RequestHead, Secret, Signed, Signer, verify,
+    verify_with,
+};
+use sealgate::protocol::aws_chunked::ChunkAuth;
 
 const NOW: i64 = 1_369_353_600;
 const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
@@ -28,17 +34,30 @@ fn sigv4(c: &mut Criterion) {
     let secret = Secret::new("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY");
     let signer = Signer::new("bench", secret.clone(), "us-east-1");
     let mut signed = head();
-    let context = signer
+    signer
         .sign(&Method::PUT, PATH, "", &mut signed, EMPTY, NOW)
         .expect("signable");
 
+    let request = RequestHead {
+        method: &Method::PUT,
+        raw_path: PATH,
+        raw_query: "",
+        headers: &signed,
+    };
+    c.bench_function("sigv4/verify with the key of the day", |b| {
+        let keys = DayKeys::new();
+        b.iter(|| {
+            let lookup = |_: &str| Some(secret.clone());
+            verify_with(
+                black_box(&request),
+                lookup,
+                Some(&keys),
+                NOW,
+                &Limits::default(),
+            )
+        });
+    });
     c.bench_function("sigv4/verify", |b| {
-        let request = RequestHead {
-            method: &Method::PUT,
-            raw_path: PATH,
-            raw_query: "",
-            headers: &signed,
-        };
         b.iter(|| {
             verify(
                 black_box(&request),
@@ -55,15 +74,73 @@ fn sigv4(c: &mut Criterion) {
             criterion::BatchSize::SmallInput,
         );
     });
+}
+
+fn canonical(c: &mut Criterion) {
+    let headers = head();
+    let names = [
+        "content-type",
+        "host",
+        "x-amz-meta-owner",
+        "x-amz-storage-class",
+    ];
+    c.bench_function("canonical/request", |b| {
+        b.iter(|| canonical_request("PUT", PATH, "", black_box(&headers), &names, EMPTY));
+    });
+    let query = "list-type=2&prefix=a%2Fpath&delimiter=%2F&max-keys=1000&encoding-type=url";
+    c.bench_function("canonical/query", |b| {
+        b.iter(|| canonical_query(black_box(query)));
+    });
+}
+
+/// Signs a head whose body comes in signed chunks.
+fn chunked(signer: &Signer) -> (HeaderMap, Signed) {
+    let literal = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD";
+    let mut headers = head();
+    let context = signer
+        .sign(&Method::PUT, PATH, "", &mut headers, literal, NOW)
+        .expect("signable");
+    (headers, context)
+}
+
+fn chunk_verifier(headers: &HeaderMap, secret: &Secret) -> ChunkVerifier {
+    let request = RequestHead {
+        method: &Method::PUT,
+        raw_path: PATH,
+        raw_query: "",
+        headers,
+    };
+    let lookup = |_: &str| Some(secret.clone());
+    let verified = verify(&request, lookup, NOW, &Limits::default()).expect("signed");
+    match verified.into_payload() {
+        Payload::Chunked {
+            signed: Some(chunks),
+            ..
+        } => chunks,
+        other => panic!("not in signed chunks: {other:?}"),
+    }
+}
+
+fn chunks(c: &mut Criterion) {
+    let secret = Secret::new("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY");
+    let signer = Signer::new("bench", secret.clone(), "us-east-1");
+    let (headers, context) = chunked(&signer);
     let chunk = vec![0x5a; 64 * 1024];
-    let mut group = c.benchmark_group("sigv4/chunk");
+    let mut group = c.benchmark_group("chunk of 64 KiB");
     group.throughput(Throughput::Bytes(chunk.len() as u64));
-    group.bench_function("64KiB", |b| {
+    group.bench_function("sign", |b| {
         let mut chain = signer.chunk_signer(&context);
         b.iter(|| chain.sign_chunk(black_box(&chunk)));
+    });
+    group.bench_function("verify", |b| {
+        let mut chain = chunk_verifier(&headers, &secret);
+        b.iter(|| {
+            chain.update(black_box(&chunk));
+            chain.finish_chunk(&[0; 32])
+        });
     });
     group.finish();
 }
 
-criterion_group!(benches, sigv4);
+criterion_group!(benches, sigv4, canonical, chunks);
 criterion_main!(benches);
