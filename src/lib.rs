@@ -25,6 +25,8 @@ pub mod auth;
 pub mod commands;
 #[cfg(feature = "gateway")]
 pub mod config;
+#[cfg(feature = "gateway")]
+pub mod digest;
 #[cfg(feature = "embedded")]
 pub mod embedded;
 #[cfg(feature = "gateway")]

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 const ALLOWED: &[(&str, &[&str])] = &[
     // The bottom: bytes to bytes.
     ("aead", &[]),
+    ("digest", &[]),
     ("protocol", &[]),
     ("secret", &[]),
     ("telemetry", &[]),
@@ -21,7 +22,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("auth", &["protocol", "secret"]),
     ("policy", &["secret"]),
     // Streams. Of `auth` it takes what verifies chunk signatures.
-    ("pump", &["aead", "auth", "protocol"]),
+    ("pump", &["aead", "auth", "digest", "protocol", "telemetry"]),
     ("formats", &["aead", "envelope", "keys", "protocol", "pump"]),
     // Stored bytes on their way, and no more.
     ("spool", &["pump", "telemetry"]),

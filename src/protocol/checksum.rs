@@ -347,6 +347,12 @@ impl Hashes {
         }
     }
 
+    /// Leaves MD5 to the caller, who makes it elsewhere. Whether it was among the hashes.
+    #[must_use]
+    pub fn without_md5(&mut self) -> bool {
+        self.md5.take().is_some()
+    }
+
     /// Takes in the next bytes of the body.
     pub fn update(&mut self, data: &[u8]) {
         for block in data.chunks(BLOCK) {

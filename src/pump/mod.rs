@@ -8,6 +8,7 @@
 
 pub mod buffers;
 mod form;
+mod lanes;
 mod limit;
 mod open;
 mod paced;
@@ -61,6 +62,9 @@ pub enum BodyError {
     /// What waits on this machine cannot be read, or is not what was put there.
     #[error("spool failed: {0}")]
     Spool(String),
+    /// Hashing failed: a fault of this program.
+    #[error("hashing failed")]
+    Hash,
     /// Sealing failed: a fault of this program or a stream beyond its limits.
     #[error("sealing failed: {0}")]
     Seal(String),

@@ -1,17 +1,22 @@
 //! Verifies a client's body while it passes: aws-chunked framing and its signatures, the declared
 //! length, and every digest that the client sent. The body ends without an error only where all of
 //! it held, so whatever consumes it can take the end as the verdict.
+//!
+//! Most digests are made while the bytes are in the cache. MD5, which is slow for one stream and fast
+//! for many, is made beside that of other bodies ([`super::lanes`]), and the end waits for it.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use thiserror::Error;
 
 use super::BodyError;
+use super::lanes::{LanedMd5, Lanes};
 use crate::auth::ChunkVerifier;
 use crate::protocol::aws_chunked::{ChunkedError, Decoder};
 use crate::protocol::checksum::{ChecksumError, Expected, Finished as Digests, Hashes};
@@ -76,6 +81,9 @@ pin_project! {
         inner: B,
         decoder: Option<Decoder<ChunkVerifier>>,
         hashes: Option<Hashes>,
+        md5: Option<LanedMd5>,
+        // Behind the last byte, while MD5 is awaited.
+        trailers: Option<HeaderMap>,
         expected: Expected,
         length: Option<u64>,
         seen: u64,
@@ -90,14 +98,17 @@ impl<B> VerifyBody<B> {
     pub fn new(inner: B, verification: Verification) -> Self {
         let Verification {
             decoder,
-            hashes,
+            mut hashes,
             expected,
             length,
         } = verification;
+        let md5 = hashes.without_md5().then(|| Lanes::shared().stream(length));
         Self {
             inner,
             decoder,
             hashes: Some(hashes),
+            md5,
+            trailers: None,
             expected,
             length,
             seen: 0,
@@ -133,6 +144,39 @@ where
             Poll::Ready(Some(Err(BodyError::Refused(error))))
         };
         loop {
+            if let Some(trailers) = this.trailers.as_ref() {
+                let md5 = match this.md5 {
+                    None => None,
+                    Some(md5) => match ready!(md5.poll_finish(cx)) {
+                        Ok(digest) => Some(digest),
+                        Err(_) => {
+                            *this.done = true;
+                            return Poll::Ready(Some(Err(BodyError::Hash)));
+                        }
+                    },
+                };
+                *this.done = true;
+                let Some(hashes) = this.hashes.take() else {
+                    return Poll::Ready(None);
+                };
+                let digests = Digests {
+                    md5,
+                    ..hashes.finish()
+                };
+                if let Err(error) = this.expected.check(&digests, trailers) {
+                    return fail(this.done, error.into());
+                }
+                if let Ok(mut slot) = this.finished.0.lock() {
+                    *slot = Some(digests);
+                }
+                return Poll::Ready(None);
+            }
+            if let Some(md5) = this.md5.as_mut()
+                && ready!(md5.poll_ready(cx)).is_err()
+            {
+                *this.done = true;
+                return Poll::Ready(Some(Err(BodyError::Hash)));
+            }
             let payload = match this.decoder.as_mut() {
                 Some(decoder) => match decoder.decode(this.pending) {
                     Ok(payload) => payload,
@@ -147,6 +191,9 @@ where
                 }
                 if let Some(hashes) = this.hashes.as_mut() {
                     hashes.update(&payload);
+                }
+                if let Some(md5) = this.md5.as_mut() {
+                    md5.push(&payload);
                 }
                 return Poll::Ready(Some(Ok(Frame::data(payload))));
             }
@@ -170,23 +217,10 @@ where
                             },
                         );
                     }
-                    let trailers = match this.decoder.take().map(Decoder::finish).transpose() {
-                        Ok(trailers) => trailers.unwrap_or_default(),
+                    match this.decoder.take().map(Decoder::finish).transpose() {
+                        Ok(trailers) => *this.trailers = Some(trailers.unwrap_or_default()),
                         Err(error) => return fail(this.done, error.into()),
-                    };
-                    let Some(hashes) = this.hashes.take() else {
-                        *this.done = true;
-                        return Poll::Ready(None);
-                    };
-                    let digests = hashes.finish();
-                    if let Err(error) = this.expected.check(&digests, &trailers) {
-                        return fail(this.done, error.into());
                     }
-                    if let Ok(mut slot) = this.finished.0.lock() {
-                        *slot = Some(digests);
-                    }
-                    *this.done = true;
-                    return Poll::Ready(None);
                 }
             }
         }

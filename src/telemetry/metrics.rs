@@ -50,6 +50,8 @@ pub const SPOOL_BYTES: &str = "sealgate_spool_bytes";
 pub const SPOOL_REFUSALS: &str = "sealgate_spool_refusals_total";
 /// Bodies of objects of other programs' formats that were read, by `format` and `protection`.
 pub const LEGACY_READS: &str = "sealgate_legacy_reads_total";
+/// Bytes of clients' bodies hashed with MD5, by the number of `lanes` that were in use.
+pub const MD5_BYTES: &str = "sealgate_md5_bytes_total";
 /// Always 1; says by its labels which build runs.
 pub const BUILD_INFO: &str = "sealgate_build_info";
 
@@ -242,6 +244,17 @@ pub fn spool_refused(reason: SpoolRefusal) {
 pub fn legacy_read(format: &'static str, unprotected: bool) {
     let protection = if unprotected { "none" } else { "secret" };
     counter!(LEGACY_READS, "format" => format, "protection" => protection).increment(1);
+}
+
+/// Bytes of bodies were hashed with MD5 in so many lanes at once.
+pub fn md5_bytes(lanes: usize, bytes: u64) {
+    let lanes = match lanes {
+        0 | 1 => "1",
+        2..=4 => "2-4",
+        5..=8 => "5-8",
+        _ => "9-16",
+    };
+    counter!(MD5_BYTES, "lanes" => lanes).increment(bytes);
 }
 
 /// Counts a body as in flight for as long as it lives.
@@ -468,6 +481,11 @@ fn describe() {
         LEGACY_READS,
         "Objects of other programs' formats that were read."
     );
+    describe_counter!(
+        MD5_BYTES,
+        Unit::Bytes,
+        "Bytes of bodies hashed with MD5, by the streams hashed side by side."
+    );
     describe_gauge!(BUILD_INFO, "Always 1; its labels say which build runs.");
 }
 
@@ -554,6 +572,7 @@ mod tests {
             SPOOL_BYTES,
             SPOOL_REFUSALS,
             LEGACY_READS,
+            MD5_BYTES,
             BUILD_INFO,
         ] {
             assert!(manual.contains(&format!("`{name}`")), "{name}");

@@ -1,0 +1,214 @@
+//! The compression function of MD5 (RFC 1321, section 3.4) over the lanes of vectors, one stream in each.
+//!
+//! Two groups of vectors are interleaved where one alone would leave the CPU waiting and there are registers for both:
+//! sixteen lanes are one vector of AVX-512 or two of AVX2. Few streams get short vectors, which take less time a block.
+
+use fearless_simd::{Level, dispatch, prelude::*, u32x4, u32x8, u32x16};
+
+use super::{BLOCK, MAX_LANES};
+
+/// The states of all lanes, each of the four variables by lane.
+#[derive(Clone, Debug, Default)]
+pub(super) struct States([[u32; MAX_LANES]; 4]);
+
+impl States {
+    /// The state of one lane.
+    pub(super) fn of(&self, lane: usize) -> [u32; 4] {
+        self.0
+            .map(|variable| variable.get(lane).copied().unwrap_or_default())
+    }
+
+    /// Sets the state of one lane.
+    pub(super) fn put(&mut self, lane: usize, state: [u32; 4]) {
+        for (variable, value) in self.0.iter_mut().zip(state) {
+            if let Some(place) = variable.get_mut(lane) {
+                *place = value;
+            }
+        }
+    }
+}
+
+/// Lanes that pay at that level.
+pub(super) fn lanes(level: Level) -> usize {
+    match level {
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512(_) | Level::Avx2(_) => 16,
+        #[cfg(target_arch = "x86_64")]
+        Level::Sse2(_) | Level::Sse4_2(_) => 8,
+        #[cfg(target_arch = "aarch64")]
+        Level::Neon(_) => 8,
+        // Levels to come, and the scalar fallback.
+        _ => 1,
+    }
+}
+
+/// Takes the first `count` of each lane's blocks into its state. Every lane must have as many.
+pub(super) fn compress(level: Level, states: &mut States, blocks: &[&[[u8; BLOCK]]], count: usize) {
+    let Some(last) = blocks.last() else {
+        return;
+    };
+    // Lanes without a stream do the last one's work again; nobody asks for the result.
+    let mut lanes: [&[[u8; BLOCK]]; MAX_LANES] = [last; MAX_LANES];
+    for (lane, blocks) in lanes.iter_mut().zip(blocks) {
+        *lane = blocks;
+    }
+    for lane in &mut lanes {
+        *lane = lane.get(..count).unwrap_or_default();
+    }
+    match (blocks.len(), level) {
+        (0..=4, _) => {
+            dispatch!(level, simd => run::<_, u32x4<_>, 1>(simd, states, &lanes, count));
+        }
+        #[cfg(target_arch = "x86_64")]
+        (5..=8, Level::Avx512(_) | Level::Avx2(_)) => {
+            dispatch!(level, simd => run::<_, u32x8<_>, 1>(simd, states, &lanes, count));
+        }
+        (5..=8, _) => {
+            dispatch!(level, simd => run::<_, u32x4<_>, 2>(simd, states, &lanes, count));
+        }
+        #[cfg(target_arch = "x86_64")]
+        (_, Level::Avx512(_)) => {
+            dispatch!(level, simd => run::<_, u32x16<_>, 1>(simd, states, &lanes, count));
+        }
+        (_, _) => {
+            dispatch!(level, simd => run::<_, u32x8<_>, 2>(simd, states, &lanes, count));
+        }
+    }
+}
+
+/// `floor(2^32 · |sin(i + 1)|)`.
+#[rustfmt::skip]
+const SINES: [u32; 64] = [
+    0xd76a_a478, 0xe8c7_b756, 0x2420_70db, 0xc1bd_ceee, 0xf57c_0faf, 0x4787_c62a, 0xa830_4613, 0xfd46_9501,
+    0x6980_98d8, 0x8b44_f7af, 0xffff_5bb1, 0x895c_d7be, 0x6b90_1122, 0xfd98_7193, 0xa679_438e, 0x49b4_0821,
+    0xf61e_2562, 0xc040_b340, 0x265e_5a51, 0xe9b6_c7aa, 0xd62f_105d, 0x0244_1453, 0xd8a1_e681, 0xe7d3_fbc8,
+    0x21e1_cde6, 0xc337_07d6, 0xf4d5_0d87, 0x455a_14ed, 0xa9e3_e905, 0xfcef_a3f8, 0x676f_02d9, 0x8d2a_4c8a,
+    0xfffa_3942, 0x8771_f681, 0x6d9d_6122, 0xfde5_380c, 0xa4be_ea44, 0x4bde_cfa9, 0xf6bb_4b60, 0xbebf_bc70,
+    0x289b_7ec6, 0xeaa1_27fa, 0xd4ef_3085, 0x0488_1d05, 0xd9d4_d039, 0xe6db_99e5, 0x1fa2_7cf8, 0xc4ac_5665,
+    0xf429_2244, 0x432a_ff97, 0xab94_23a7, 0xfc93_a039, 0x655b_59c3, 0x8f0c_cc92, 0xffef_f47d, 0x8584_5dd1,
+    0x6fa8_7e4f, 0xfe2c_e6e0, 0xa301_4314, 0x4e08_11a1, 0xf753_7e82, 0xbd3a_f235, 0x2ad7_d2bb, 0xeb86_d391,
+];
+
+/// `G` vectors of lanes. Indices are constant or bounded by constants throughout, so nothing here can be out of range.
+#[inline(always)]
+fn run<S: Simd, V: SimdInt<S, Element = u32>, const G: usize>(
+    simd: S,
+    states: &mut States,
+    lanes: &[&[[u8; BLOCK]]; MAX_LANES],
+    count: usize,
+) {
+    let zero = V::splat(simd, 0);
+    let [mut a, mut b, mut c, mut d] = [0, 1, 2, 3].map(|variable: usize| {
+        let mut groups = [zero; G];
+        for (group, values) in groups
+            .iter_mut()
+            .zip(states.0[variable].chunks_exact(V::LEN))
+        {
+            *group = V::from_slice(simd, values);
+        }
+        groups
+    });
+    for at in 0..count {
+        let mut words = [[zero; 16]; G];
+        for (words, lanes) in words.iter_mut().zip(lanes.chunks_exact(V::LEN)) {
+            load(simd, words, lanes, at);
+        }
+        let before = [a, b, c, d];
+        macro_rules! step {
+            ($f:ident $a:ident $b:ident $c:ident $d:ident $sine:expr, $word:expr, $shift:expr) => {
+                for g in 0..G {
+                    let sum = $a[g] + (words[g][$word] + V::splat(simd, SINES[$sine]));
+                    let sum = sum + $f::<S, V>($b[g], $c[g], $d[g]);
+                    $a[g] = $b[g] + ((sum << $shift) | (sum >> (32 - $shift)));
+                }
+            };
+        }
+        macro_rules! steps {
+            ($f:ident $sine:expr, [$w:expr, $x:expr, $y:expr, $z:expr], [$r:expr, $s:expr, $t:expr, $u:expr]) => {
+                step!($f a b c d $sine, $w, $r);
+                step!($f d a b c $sine + 1, $x, $s);
+                step!($f c d a b $sine + 2, $y, $t);
+                step!($f b c d a $sine + 3, $z, $u);
+            };
+        }
+        steps!(f 0, [0, 1, 2, 3], [7, 12, 17, 22]);
+        steps!(f 4, [4, 5, 6, 7], [7, 12, 17, 22]);
+        steps!(f 8, [8, 9, 10, 11], [7, 12, 17, 22]);
+        steps!(f 12, [12, 13, 14, 15], [7, 12, 17, 22]);
+        steps!(g 16, [1, 6, 11, 0], [5, 9, 14, 20]);
+        steps!(g 20, [5, 10, 15, 4], [5, 9, 14, 20]);
+        steps!(g 24, [9, 14, 3, 8], [5, 9, 14, 20]);
+        steps!(g 28, [13, 2, 7, 12], [5, 9, 14, 20]);
+        steps!(h 32, [5, 8, 11, 14], [4, 11, 16, 23]);
+        steps!(h 36, [1, 4, 7, 10], [4, 11, 16, 23]);
+        steps!(h 40, [13, 0, 3, 6], [4, 11, 16, 23]);
+        steps!(h 44, [9, 12, 15, 2], [4, 11, 16, 23]);
+        steps!(i 48, [0, 7, 14, 5], [6, 10, 15, 21]);
+        steps!(i 52, [12, 3, 10, 1], [6, 10, 15, 21]);
+        steps!(i 56, [8, 15, 6, 13], [6, 10, 15, 21]);
+        steps!(i 60, [4, 11, 2, 9], [6, 10, 15, 21]);
+        for g in 0..G {
+            a[g] += before[0][g];
+            b[g] += before[1][g];
+            c[g] += before[2][g];
+            d[g] += before[3][g];
+        }
+    }
+    for (variable, groups) in states.0.iter_mut().zip([a, b, c, d]) {
+        for (values, group) in variable.chunks_exact_mut(V::LEN).zip(groups) {
+            group.store_slice(values);
+        }
+    }
+}
+
+/// The sixteen words of one block of each lane: vector `w` gets word `w` of all of them.
+#[inline(always)]
+fn load<S: Simd, V: SimdInt<S, Element = u32>>(
+    simd: S,
+    words: &mut [V; 16],
+    lanes: &[&[[u8; BLOCK]]],
+    at: usize,
+) {
+    // Squares of as many words of as many lanes.
+    for (lane, blocks) in lanes.iter().enumerate() {
+        for (square, bytes) in blocks[at].chunks_exact(V::LEN * 4).enumerate() {
+            let bytes = V::ByteVector::from_slice(simd, bytes);
+            words[square * V::LEN + lane] = V::from_bytes(bytes);
+        }
+    }
+    // Each is transposed by shuffling its halves into one another until every lane is in its place.
+    let mut rounds = V::LEN;
+    while rounds > 1 {
+        let old = *words;
+        for square in 0..16 / V::LEN {
+            for row in 0..V::LEN / 2 {
+                let from = square * V::LEN + row;
+                let to = square * V::LEN + 2 * row;
+                let (low, high) = old[from].interleave(old[from + V::LEN / 2]);
+                words[to] = low;
+                words[to + 1] = high;
+            }
+        }
+        rounds /= 2;
+    }
+}
+
+#[inline(always)]
+fn f<S: Simd, V: SimdInt<S, Element = u32>>(b: V, c: V, d: V) -> V {
+    d ^ (b & (c ^ d))
+}
+
+#[inline(always)]
+fn g<S: Simd, V: SimdInt<S, Element = u32>>(b: V, c: V, d: V) -> V {
+    c ^ (d & (b ^ c))
+}
+
+#[inline(always)]
+fn h<S: Simd, V: SimdInt<S, Element = u32>>(b: V, c: V, d: V) -> V {
+    b ^ c ^ d
+}
+
+#[inline(always)]
+fn i<S: Simd, V: SimdInt<S, Element = u32>>(b: V, c: V, d: V) -> V {
+    c ^ (b | !d)
+}

@@ -1,0 +1,220 @@
+//! MD5 of all bodies under way, sixteen side by side: who waits for whom.
+//!
+//! One stream's MD5 cannot be made faster, but the streams of other uploads can be hashed in the same time
+//! ([`crate::digest`]). So a body does not hash what passes: it leaves a piece of it here, without copying, and goes on.
+//! Whoever brings a piece that makes a batch full runs the batch, on its own thread and at once; there is no thread for
+//! it, no channel, and nothing to shut down.
+//!
+//! - **A batch is full** when as many streams have left something as there are lanes, or, with fewer uploads, as take
+//!   part. A single upload's batch is always full: it is hashed as it comes, without waiting for anyone.
+//! - **Who waits**: a body that has left [`STREAM_BYTES`] goes no further before some of it has been hashed, and the end of
+//!   the body waits for its digest. So memory is bounded, a slow hash slows the client, and no object is complete before
+//!   its digest is known. A body that has not left so much never waits.
+//! - **For how long**: until a batch becomes full, but at most [`PATIENCE`]; then it runs what there is. While all cores are
+//!   busy others fill the batch before that. Streams that had left nothing by then are not waited for again until they have
+//!   come back several times, the more times the more often it happens, so that a slow client does not hold up a fast one.
+//! - **How long a batch runs**: [`BATCH_BYTES`] of each stream, a third of a millisecond; a lane whose stream has no more
+//!   takes the next stream that has. What is left of a longer piece goes to the next batch.
+//! - **A body that is dropped** takes its pieces with it; if they are being hashed just then, whoever does that clears up.
+//!
+//! Bodies of at most [`SMALL`] bytes are hashed where they are: waiting would take longer.
+
+mod queue;
+#[cfg(test)]
+mod tests;
+
+use std::future::Future as _;
+use std::pin::Pin;
+use std::sync::{Arc, LazyLock};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::runtime::Handle;
+use tokio::time::{Sleep, sleep};
+
+use self::queue::{Queue, Slot};
+use crate::digest::{Backend, Md5};
+use crate::telemetry::metrics;
+
+/// Bodies that are not longer than this many bytes are hashed alone. So is the end of a longer one.
+const SMALL: usize = 16 * 1024;
+
+/// Bytes of one stream that may wait to be hashed before the stream does, and one piece more.
+const STREAM_BYTES: usize = 256 * 1024;
+
+/// Bytes of all streams that may wait, before a batch runs without being full.
+const QUEUE_BYTES: usize = 16 * 1024 * 1024;
+
+/// Bytes of one lane that a batch hashes at most.
+const BATCH_BYTES: usize = 128 * 1024;
+
+/// Longest wait for a batch to become full. The timer's own step comes on top of it.
+const PATIENCE: Duration = Duration::from_millis(1);
+
+/// Hashing failed: a fault of this program.
+#[derive(Debug, thiserror::Error)]
+#[error("hashing failed")]
+pub(super) struct HashFault;
+
+/// What streams share that are hashed side by side.
+pub(super) struct Lanes {
+    queue: Queue,
+}
+
+impl Lanes {
+    /// Lanes of this backend.
+    pub(super) fn new(backend: Backend) -> Arc<Self> {
+        Arc::new(Self {
+            queue: Queue::new(backend),
+        })
+    }
+
+    /// Those of this process.
+    pub(super) fn shared() -> Arc<Self> {
+        static SHARED: LazyLock<Arc<Lanes>> = LazyLock::new(|| Lanes::new(Backend::detect()));
+        Arc::clone(&SHARED)
+    }
+
+    /// The MD5 of one more stream; `length` in bytes, where it is known.
+    pub(super) fn stream(self: &Arc<Self>, length: Option<u64>) -> LanedMd5 {
+        let small = length.is_some_and(|length| length <= SMALL as u64);
+        let alone = small || self.queue.lanes() == 1;
+        LanedMd5 {
+            lanes: Arc::clone(self),
+            place: Place::Alone(Md5::default()),
+            alone,
+            alone_bytes: 0,
+            satiated: false,
+            patience: None,
+        }
+    }
+}
+
+/// Where a stream's state is.
+enum Place {
+    /// Here.
+    Alone(Md5),
+    /// In the queue.
+    Queued(Slot),
+    /// It has been asked for, or lost.
+    Gone,
+}
+
+/// The MD5 of one stream, made beside others'.
+///
+/// Call order: [`poll_ready`](Self::poll_ready), then [`push`](Self::push), any number of times; then
+/// [`poll_finish`](Self::poll_finish).
+pub(super) struct LanedMd5 {
+    lanes: Arc<Lanes>,
+    place: Place,
+    /// It stays out of the queue.
+    alone: bool,
+    alone_bytes: u64,
+    /// It may have left all that it may.
+    satiated: bool,
+    /// Set while it waits for others.
+    patience: Option<Pin<Box<Sleep>>>,
+}
+
+impl LanedMd5 {
+    /// Takes in the next piece, sooner or later. May hash on this thread for up to a third of a millisecond.
+    pub(super) fn push(&mut self, piece: &Bytes) {
+        let queue = &self.lanes.queue;
+        if let Place::Alone(md5) = &mut self.place {
+            if self.alone {
+                md5.update(piece);
+                self.alone_bytes = self.alone_bytes.saturating_add(piece.len() as u64);
+                return;
+            }
+            self.place = Place::Queued(queue.join(std::mem::take(md5)));
+        }
+        if let Place::Queued(slot) = &self.place {
+            self.satiated = queue.push(slot, piece.clone());
+        }
+    }
+
+    /// Waits until the stream may leave another piece.
+    pub(super) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), HashFault>> {
+        if self.satiated {
+            ready!(self.poll_below(cx, STREAM_BYTES))?;
+            self.satiated = false;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// The digest, once everything has been hashed.
+    pub(super) fn poll_finish(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<[u8; 16], HashFault>> {
+        ready!(self.poll_below(cx, 1))?;
+        let md5 = match std::mem::replace(&mut self.place, Place::Gone) {
+            Place::Alone(md5) => {
+                metrics::md5_bytes(1, self.alone_bytes);
+                md5
+            }
+            Place::Queued(slot) => self.lanes.queue.leave(slot).ok_or(HashFault)?,
+            Place::Gone => return Poll::Ready(Err(HashFault)),
+        };
+        Poll::Ready(Ok(md5.finish()))
+    }
+
+    /// Waits until fewer than `bytes` of the stream are left to hash.
+    fn poll_below(&mut self, cx: &mut Context<'_>, bytes: usize) -> Poll<Result<(), HashFault>> {
+        let Place::Queued(slot) = &self.place else {
+            return Poll::Ready(Ok(()));
+        };
+        let queue = &self.lanes.queue;
+        // Nothing wakes this task but what it waits for, or what its caller does.
+        let mut impatient = match &mut self.patience {
+            Some(sleep) => sleep.as_mut().poll(cx).is_ready(),
+            None => false,
+        };
+        let mut turns = 0;
+        loop {
+            match queue.poll_below(slot, bytes, impatient, cx)? {
+                queue::Wait::Over => {
+                    self.patience = None;
+                    return Poll::Ready(Ok(()));
+                }
+                // Whoever hashes it wakes this task.
+                queue::Wait::Hashing => {
+                    self.patience = None;
+                    return Poll::Pending;
+                }
+                // One batch at a time, so that others get their turn on this thread.
+                queue::Wait::Ran if turns > 0 => {
+                    self.patience = None;
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                queue::Wait::Ran => {
+                    turns += 1;
+                    impatient = false;
+                    self.patience = None;
+                }
+                queue::Wait::Others => {
+                    // Without a clock there is no waiting for others.
+                    if Handle::try_current().is_err() {
+                        impatient = true;
+                        continue;
+                    }
+                    let sleep = self
+                        .patience
+                        .get_or_insert_with(|| Box::pin(sleep(PATIENCE)));
+                    ready!(sleep.as_mut().poll(cx));
+                    impatient = true;
+                }
+            }
+        }
+    }
+}
+
+impl Drop for LanedMd5 {
+    fn drop(&mut self) {
+        if let Place::Queued(slot) = std::mem::replace(&mut self.place, Place::Gone) {
+            self.lanes.queue.leave(slot);
+        }
+    }
+}
