@@ -63,8 +63,8 @@ impl Md5 {
             return 0;
         }
         let taken = data.len().min(BLOCK - at);
-        for (to, from) in self.open.iter_mut().skip(at).zip(data) {
-            *to = *from;
+        if let (Some(open), Some(data)) = (self.open.get_mut(at..at + taken), data.get(..taken)) {
+            open.copy_from_slice(data);
         }
         self.length = self.length.wrapping_add(taken as u64);
         if at + taken == BLOCK {
