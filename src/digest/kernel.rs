@@ -110,8 +110,8 @@ fn run<S: Simd, V: SimdInt<S, Element = u32>, const G: usize>(
     });
     for at in 0..count {
         let mut words = [[zero; 16]; G];
-        for (words, lanes) in words.iter_mut().zip(lanes.chunks_exact(V::LEN)) {
-            load(simd, words, lanes, at);
+        for (g, words) in words.iter_mut().enumerate() {
+            load(simd, words, &lanes[g * V::LEN..(g + 1) * V::LEN], at);
         }
         let before = [a, b, c, d];
         macro_rules! step {
@@ -171,7 +171,9 @@ fn load<S: Simd, V: SimdInt<S, Element = u32>>(
 ) {
     // Squares of as many words of as many lanes.
     for (lane, blocks) in lanes.iter().enumerate() {
-        for (square, bytes) in blocks[at].chunks_exact(V::LEN * 4).enumerate() {
+        let block = &blocks[at];
+        for square in 0..16 / V::LEN {
+            let bytes = &block[square * V::LEN * 4..(square + 1) * V::LEN * 4];
             let bytes = V::ByteVector::from_slice(simd, bytes);
             words[square * V::LEN + lane] = V::from_bytes(bytes);
         }

@@ -5,8 +5,8 @@
 //! Whoever brings a piece that makes a batch full runs the batch, on its own thread and at once; there is no thread for
 //! it, no channel, and nothing to shut down.
 //!
-//! - **A batch is full** when as many streams have left something as there are lanes, or, with fewer uploads, as take
-//!   part. A single upload's batch is always full: it is hashed as it comes, without waiting for anyone.
+//! - **A batch is full** when as many streams have left something as there are lanes, or, with fewer uploads, as are
+//!   under way. A single upload's batch is always full: it is hashed as it comes, without waiting for anyone.
 //! - **Who waits**: a body that has left [`STREAM_BYTES`] goes no further before some of it has been hashed, and the end of
 //!   the body waits for its digest. So memory is bounded, a slow hash slows the client, and no object is complete before
 //!   its digest is known. A body that has not left so much never waits.
@@ -79,12 +79,14 @@ impl Lanes {
     /// The MD5 of one more stream; `length` in bytes, where it is known.
     pub(super) fn stream(self: &Arc<Self>, length: Option<u64>) -> LanedMd5 {
         let small = length.is_some_and(|length| length <= SMALL as u64);
-        let alone = small || self.queue.lanes() == 1;
+        let place = if small || self.queue.lanes() == 1 {
+            Place::Alone(Md5::default(), 0)
+        } else {
+            Place::Queued(self.queue.join())
+        };
         LanedMd5 {
             lanes: Arc::clone(self),
-            place: Place::Alone(Md5::default()),
-            alone,
-            alone_bytes: 0,
+            place,
             satiated: false,
             patience: None,
         }
@@ -93,8 +95,8 @@ impl Lanes {
 
 /// Where a stream's state is.
 enum Place {
-    /// Here.
-    Alone(Md5),
+    /// Here, with the bytes taken in.
+    Alone(Md5, u64),
     /// In the queue.
     Queued(Slot),
     /// It has been asked for, or lost.
@@ -108,9 +110,6 @@ enum Place {
 pub(super) struct LanedMd5 {
     lanes: Arc<Lanes>,
     place: Place,
-    /// It stays out of the queue.
-    alone: bool,
-    alone_bytes: u64,
     /// It may have left all that it may.
     satiated: bool,
     /// Set while it waits for others.
@@ -120,17 +119,13 @@ pub(super) struct LanedMd5 {
 impl LanedMd5 {
     /// Takes in the next piece, sooner or later. May hash on this thread for up to a third of a millisecond.
     pub(super) fn push(&mut self, piece: &Bytes) {
-        let queue = &self.lanes.queue;
-        if let Place::Alone(md5) = &mut self.place {
-            if self.alone {
+        match &mut self.place {
+            Place::Alone(md5, bytes) => {
                 md5.update(piece);
-                self.alone_bytes = self.alone_bytes.saturating_add(piece.len() as u64);
-                return;
+                *bytes = bytes.saturating_add(piece.len() as u64);
             }
-            self.place = Place::Queued(queue.join(std::mem::take(md5)));
-        }
-        if let Place::Queued(slot) = &self.place {
-            self.satiated = queue.push(slot, piece.clone());
+            Place::Queued(slot) => self.satiated = self.lanes.queue.push(slot, piece.clone()),
+            Place::Gone => {}
         }
     }
 
@@ -150,8 +145,8 @@ impl LanedMd5 {
     ) -> Poll<Result<[u8; 16], HashFault>> {
         ready!(self.poll_below(cx, 1))?;
         let md5 = match std::mem::replace(&mut self.place, Place::Gone) {
-            Place::Alone(md5) => {
-                metrics::md5_bytes(1, self.alone_bytes);
+            Place::Alone(md5, bytes) => {
+                metrics::md5_bytes(1, bytes);
                 md5
             }
             Place::Queued(slot) => self.lanes.queue.leave(slot).ok_or(HashFault)?,

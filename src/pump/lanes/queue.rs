@@ -96,11 +96,12 @@ impl Queue {
         self.backend.lanes()
     }
 
-    /// Makes room for a stream.
-    pub(super) fn join(&self, md5: Md5) -> Slot {
+    /// Makes room for a stream. It is waited for from now on: of short bodies hardly two would ever be seen together
+    /// otherwise.
+    pub(super) fn join(&self) -> Slot {
         let mut inner = self.lock();
         let stream = Some(Stream {
-            md5,
+            md5: Md5::default(),
             pieces: VecDeque::new(),
             waiting: 0,
             hashing: 0,
@@ -112,16 +113,18 @@ impl Queue {
             left: false,
             failed: false,
         });
-        match inner.free.pop() {
+        let at = match inner.free.pop() {
             Some(at) => {
                 inner.streams[at] = stream;
-                Slot(at)
+                at
             }
             None => {
                 inner.streams.push(stream);
-                Slot(inner.streams.len() - 1)
+                inner.streams.len() - 1
             }
-        }
+        };
+        inner.wait_for(at);
+        Slot(at)
     }
 
     /// Takes a stream out, and gives its state if nothing of it was left to hash.
