@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # Measures the gateway from end to end: builds it and its bench in release mode, and runs one of
 #
+#   benches/e2e/run.sh compare     [options]   CPU, latency and memory beside nginx and haproxy in the same run (--quick: 3 minutes)
 #   benches/e2e/run.sh memory      [options]   peak memory with 1, 16 and 64 streams of 1 GiB, up and down
 #   benches/e2e/run.sh throughput  [options]   speed at 4 KiB, 1 MiB and 64 MiB, with 1 and 16 clients
 #
-# `memory --help` and `throughput --help` list the options. Everything is on 127.0.0.1; downloads need as
-# much free space under TMPDIR as the longest object has bytes. docs/PERFORMANCE.md says what the figures mean.
+# `compare --help` and so on list the options. Everything is on 127.0.0.1; `compare` leaves out what is not installed (Debian:
+# nginx-light, haproxy; openssl for TLS). Downloads of more than 1 GiB need as much free space under TMPDIR as the
+# longest object has bytes. docs/PERFORMANCE.md says what the figures mean.
 set -euo pipefail
 
 if (($# == 0)); then
@@ -17,7 +19,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 target=${CARGO_TARGET_DIR:-target}
 cargo build --quiet --release --bin sealgate --example e2e
 case $1 in
-memory | throughput)
+compare | memory | throughput)
     command=$1
     shift
     exec "$target/release/examples/e2e" "$command" --binary "$target/release/sealgate" "$@"

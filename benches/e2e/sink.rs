@@ -1,51 +1,80 @@
 //! A store that costs next to nothing: just enough S3 for the gateway, no authentication.
 //!
-//! `PUT` throws the body away, unless the key begins with `keep/`: then it goes to a file, and `GET` (with
-//! ranges and `If-Match`) and `HEAD` give it back with the headers it came with. Never for anything but
-//! measuring.
+//! `PUT` throws the body away, unless the key begins with `keep/` or is one of the gateway's own: then `GET` (with
+//! ranges and `If-Match`) and `HEAD` give it back with the headers it came with, from memory, or from a file where
+//! it is long. Of parts of uploads only the beginning is kept, and zeros stand for the rest. `GET /-/log` tells
+//! what was asked since it was asked itself. Never for anything but measuring.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::{Bytes, BytesMut};
-use http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, ETAG, IF_MATCH, RANGE};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
-use http_body::{Body, Frame, SizeHint};
-use http_body_util::{BodyExt, Either, Full};
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use bytes::Bytes;
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 
+use crate::http::{Head, Stream, Wire};
 use crate::load::Pace;
+use crate::objects::{Object, Stored, Upload, listing, part_list, resolve, value};
 
-/// Bytes read from a file at once.
-const READ: u64 = 256 * 1024;
-
-type Answer = Response<Either<Full<Bytes>, FileBody>>;
+/// Longest body kept in memory.
+const MEMORY: u64 = 5 << 28;
+/// What is kept of a part.
+const KEPT: usize = 2 << 20;
+/// Lines of the log.
+const LOG: usize = 100_000;
 
 /// The store.
 pub struct Sink {
     folder: PathBuf,
     rate: u64,
-    etags: AtomicU64,
-    objects: Mutex<HashMap<String, Object>>,
+    numbers: AtomicU64,
+    state: Mutex<State>,
 }
 
-#[derive(Clone)]
-struct Object {
-    file: Arc<File>,
-    len: u64,
-    etag: String,
-    headers: HeaderMap,
+#[derive(Default)]
+struct State {
+    objects: BTreeMap<String, Arc<Object>>,
+    uploads: HashMap<String, Upload>,
+    /// `None` until somebody asks for it.
+    log: Option<Vec<String>>,
+}
+
+/// An answer: status line and headers, and a part of an object or a document.
+struct Answer {
+    status: &'static str,
+    headers: String,
+    body: Body,
+}
+
+enum Body {
+    Text(String),
+    /// From, to, and whether the head is all that was asked for.
+    Part(Arc<Object>, u64, u64, bool),
+}
+
+impl Answer {
+    fn empty(status: &'static str) -> Self {
+        Self::text(status, String::new())
+    }
+
+    fn text(status: &'static str, text: String) -> Self {
+        Self {
+            status,
+            headers: String::new(),
+            body: Body::Text(text),
+        }
+    }
+
+    fn etag(mut self, etag: &str) -> Self {
+        let _ = write!(self.headers, "etag: {etag}\r\n");
+        self
+    }
 }
 
 impl Sink {
@@ -55,197 +84,267 @@ impl Sink {
         Arc::new(Self {
             folder,
             rate,
-            etags: AtomicU64::new(1),
-            objects: Mutex::default(),
+            numbers: AtomicU64::new(1),
+            state: Mutex::default(),
         })
     }
 
     /// Answers connections until the process ends.
-    pub async fn serve(self: Arc<Self>, listener: TcpListener) {
+    pub async fn serve(self: Arc<Self>, listener: TcpListener, tls: Option<TlsAcceptor>) {
         loop {
             let (socket, _) = listener.accept().await.expect("accept");
             let _ = socket.set_nodelay(true);
             let sink = Arc::clone(&self);
+            let tls = tls.clone();
             tokio::spawn(async move {
-                let service = service_fn(move |request| {
-                    let sink = Arc::clone(&sink);
-                    async move { sink.answer(request).await }
-                });
+                let stream: Box<dyn Stream> = match tls {
+                    None => Box::new(socket),
+                    Some(tls) => match tls.accept(socket).await {
+                        Ok(stream) => Box::new(stream),
+                        Err(_) => return,
+                    },
+                };
                 // A broken connection is the other side's to report.
-                let _ = http1::Builder::new()
-                    .serve_connection(TokioIo::new(socket), service)
-                    .await;
+                let _ = sink.connection(Wire::new(stream)).await;
             });
         }
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> io::Result<Answer> {
-        let (head, body) = request.into_parts();
-        let key = head.uri.path();
-        match head.method {
-            Method::PUT => self.put(key, &head.headers, body).await,
-            Method::GET if key == "/" => {
-                Ok(empty(StatusCode::OK, [(ETAG, HeaderValue::from(0u64))]))
+    async fn connection(&self, mut wire: Wire) -> io::Result<()> {
+        while let Some(head) = wire.head().await? {
+            let answer = self.answer(&head, &mut wire).await?;
+            let length = match &answer.body {
+                Body::Text(text) => text.len() as u64,
+                Body::Part(_, from, to, _) => to - from,
+            };
+            let head = format!(
+                "HTTP/1.1 {}\r\ncontent-length: {length}\r\n{}\r\n",
+                answer.status, answer.headers
+            );
+            match answer.body {
+                Body::Text(text) => {
+                    wire.send(head.as_bytes(), &[Bytes::from(text)], |_| {})
+                        .await?;
+                }
+                Body::Part(_, _, _, true) => wire.send(head.as_bytes(), &[], |_| {}).await?,
+                Body::Part(object, mut from, to, false) => {
+                    let mut head = head.as_bytes();
+                    while from < to || !head.is_empty() {
+                        let data = object.stored.read(from, to - from)?;
+                        from += data.len() as u64;
+                        wire.send(head, &[data], |_| {}).await?;
+                        head = b"";
+                    }
+                }
             }
-            Method::GET | Method::HEAD => self.get(key, &head.headers, head.method == Method::HEAD),
-            _ => Ok(empty(StatusCode::NOT_IMPLEMENTED, [])),
+        }
+        Ok(())
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn answer(&self, head: &Head, wire: &mut Wire) -> io::Result<Answer> {
+        let mut words = head.start().split(' ');
+        let method = words.next().unwrap_or_default();
+        let target = words.next().unwrap_or_default();
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        if path == "/-/log" {
+            let lines = self.state().log.replace(Vec::new()).unwrap_or_default();
+            return Ok(Answer::text("200 OK", lines.join("\n")));
+        }
+        if let Some(log) = self.state().log.as_mut().filter(|log| log.len() < LOG) {
+            log.push(format!(
+                "{method} {target} {}",
+                head.header("range").unwrap_or("-")
+            ));
+        }
+        let upload = value(query, "uploadId");
+        let of_bucket = !path.trim_matches('/').contains('/');
+        match (method, upload) {
+            ("PUT", Some(id)) => self.part(id, query, head, wire).await,
+            ("PUT", None) => self.put(path, head, wire).await,
+            ("POST", Some(id)) => {
+                let document = wire.whole(head.length()).await?;
+                Ok(self.complete(path, id, &String::from_utf8_lossy(&document)))
+            }
+            ("POST", None) if query.starts_with("uploads") => {
+                wire.whole(head.length()).await?;
+                Ok(self.create(head))
+            }
+            ("GET", Some(id)) => Ok(match self.state().uploads.get(id) {
+                Some(upload) => Answer::text("200 OK", part_list(upload, query)),
+                None => Answer::empty("404 Not Found"),
+            }),
+            ("DELETE", Some(id)) => {
+                self.state().uploads.remove(id);
+                Ok(Answer::empty("204 No Content"))
+            }
+            ("DELETE", None) => {
+                self.state().objects.remove(path);
+                Ok(Answer::empty("204 No Content"))
+            }
+            ("GET", None) if path == "/" => Ok(Answer::empty("200 OK").etag("0")),
+            ("GET", None) if of_bucket => Ok(Answer::text(
+                "200 OK",
+                listing(&self.state().objects, path, query),
+            )),
+            ("HEAD", None) if of_bucket => Ok(Answer::empty("200 OK")),
+            ("GET" | "HEAD", None) => Ok(self.get(path, head, method == "HEAD")),
+            _ => Ok(Answer::empty("501 Not Implemented")),
         }
     }
 
-    async fn put(&self, key: &str, headers: &HeaderMap, mut body: Incoming) -> io::Result<Answer> {
-        let number = self.etags.fetch_add(1, Ordering::Relaxed);
-        let etag = format!("\"{number:032x}\"");
-        let file = if key.contains("/keep/") {
-            let path = self.folder.join(format!("{number}.object"));
-            let file = File::options()
+    fn etag(&self) -> String {
+        format!("\"{:032x}\"", self.numbers.fetch_add(1, Ordering::Relaxed))
+    }
+
+    async fn put(&self, path: &str, head: &Head, wire: &mut Wire) -> io::Result<Answer> {
+        let etag = self.etag();
+        let length = head.length();
+        let stored = if !(path.contains("/keep/") || path.contains("/~sealgate/")) {
+            self.take(wire, length, |_| Ok(())).await?;
+            None
+        } else if length <= MEMORY {
+            let mut body = Vec::with_capacity(usize::try_from(length).unwrap_or(0));
+            self.take(wire, length, |data| {
+                body.extend_from_slice(data);
+                Ok(())
+            })
+            .await?;
+            Some(Stored::Memory(body.into()))
+        } else {
+            let path = self
+                .folder
+                .join(format!("{}.object", etag.trim_matches('"')));
+            let mut options = File::options();
+            let file = options
                 .read(true)
                 .write(true)
                 .create_new(true)
                 .open(&path)?;
             // It lives as long as it is open: nothing is left behind, however this process ends.
             std::fs::remove_file(&path)?;
-            Some(file)
-        } else {
-            None
+            let mut at = 0;
+            self.take(wire, length, |data| {
+                at += data.len() as u64;
+                file.write_all_at(data, at - data.len() as u64)
+            })
+            .await?;
+            Some(Stored::File(file, length))
         };
-        let mut len = 0;
-        let pace = Pace::new(self.rate);
-        while let Some(frame) = body.frame().await {
-            if let Ok(data) = frame.map_err(io::Error::other)?.into_data() {
-                if let Some(file) = &file {
-                    file.write_all_at(&data, len)?;
-                }
-                len += data.len() as u64;
-                pace.wait(len).await;
-            }
+        if let Some(stored) = stored {
+            let object = Object::new(stored, etag.clone(), head);
+            self.state()
+                .objects
+                .insert(path.to_owned(), Arc::new(object));
         }
-        if let Some(file) = file {
-            let headers = headers
-                .iter()
-                .filter(|(name, _)| {
-                    name.as_str().starts_with("x-amz-meta-") || *name == http::header::CONTENT_TYPE
-                })
-                .map(|(name, value)| (name.clone(), value.clone()))
-                .collect();
-            let object = Object {
-                file: Arc::new(file),
-                len,
-                etag: etag.clone(),
-                headers,
-            };
-            self.objects
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .insert(key.to_owned(), object);
-        }
-        let etag = HeaderValue::from_str(&etag).map_err(io::Error::other)?;
-        Ok(empty(StatusCode::OK, [(ETAG, etag)]))
+        Ok(Answer::empty("200 OK").etag(&etag))
     }
 
-    fn get(&self, key: &str, asked: &HeaderMap, head_only: bool) -> io::Result<Answer> {
-        let object = self
-            .objects
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(key)
-            .cloned();
-        let Some(object) = object else {
-            return Ok(empty(StatusCode::NOT_FOUND, []));
+    /// Reads a body at the pace of this store.
+    async fn take(
+        &self,
+        wire: &mut Wire,
+        length: u64,
+        mut each: impl FnMut(&[u8]) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let pace = Pace::new(self.rate);
+        let mut seen = 0;
+        let mut result = Ok(());
+        while seen < length {
+            let n = wire
+                .some(length - seen, &mut |data| {
+                    if result.is_ok() {
+                        result = each(data);
+                    }
+                })
+                .await?;
+            seen += n as u64;
+            pace.wait(seen).await;
+        }
+        result
+    }
+
+    fn create(&self, head: &Head) -> Answer {
+        let id = format!("u{}", self.numbers.fetch_add(1, Ordering::Relaxed));
+        let document = format!(
+            "<InitiateMultipartUploadResult><Bucket>b</Bucket><Key>k</Key><UploadId>{id}</UploadId>\
+             </InitiateMultipartUploadResult>"
+        );
+        let upload = Upload::new(Object::kept_headers(head));
+        self.state().uploads.insert(id, upload);
+        Answer::text("200 OK", document)
+    }
+
+    async fn part(
+        &self,
+        id: &str,
+        query: &str,
+        head: &Head,
+        wire: &mut Wire,
+    ) -> io::Result<Answer> {
+        let etag = self.etag();
+        let length = head.length();
+        let mut kept = Vec::new();
+        self.take(wire, length, |data| {
+            kept.extend_from_slice(&data[..data.len().min(KEPT - kept.len())]);
+            Ok(())
+        })
+        .await?;
+        kept.shrink_to_fit();
+        let number = value(query, "partNumber").and_then(|number| number.parse().ok());
+        match self.state().uploads.get_mut(id).zip(number) {
+            Some((upload, number)) => upload.insert(number, length, kept.into(), etag.clone()),
+            None => return Ok(Answer::empty("404 Not Found")),
+        }
+        Ok(Answer::empty("200 OK").etag(&etag))
+    }
+
+    fn complete(&self, path: &str, id: &str, document: &str) -> Answer {
+        let mut state = self.state();
+        let Some(upload) = state.uploads.remove(id) else {
+            return Answer::empty("404 Not Found");
+        };
+        let object = upload.complete(document, self.numbers.fetch_add(1, Ordering::Relaxed));
+        let etag = object.etag.clone();
+        state.objects.insert(path.to_owned(), Arc::new(object));
+        let text = format!(
+            "<CompleteMultipartUploadResult><Location>l</Location><Bucket>b</Bucket><Key>k</Key>\
+             <ETag>{etag}</ETag></CompleteMultipartUploadResult>"
+        );
+        Answer::text("200 OK", text)
+    }
+
+    fn get(&self, path: &str, asked: &Head, head_only: bool) -> Answer {
+        let Some(object) = self.state().objects.get(path).cloned() else {
+            return Answer::empty("404 Not Found");
         };
         if asked
-            .get(IF_MATCH)
-            .is_some_and(|value| value.as_bytes() != object.etag.as_bytes())
+            .header("if-match")
+            .is_some_and(|value| value != object.etag)
         {
-            return Ok(empty(StatusCode::PRECONDITION_FAILED, []));
+            return Answer::empty("412 Precondition Failed");
         }
+        let length = object.stored.length();
+        let mut headers = object.headers.clone();
+        let _ = write!(headers, "accept-ranges: bytes\r\netag: {}\r\n", object.etag);
         let range = asked
-            .get(RANGE)
-            .and_then(|value| value.to_str().ok())
-            .and_then(|value| resolve(value, object.len));
+            .header("range")
+            .and_then(|value| resolve(value, length));
         let (status, from, to) = match range {
-            Some((from, to)) => (StatusCode::PARTIAL_CONTENT, from, to),
-            None => (StatusCode::OK, 0, object.len),
+            Some((from, to)) => {
+                let last = to.saturating_sub(1);
+                let _ = write!(headers, "content-range: bytes {from}-{last}/{length}\r\n");
+                ("206 Partial Content", from, to)
+            }
+            None => ("200 OK", 0, length),
         };
-        let body = if head_only {
-            Either::Left(Full::default())
-        } else {
-            Either::Right(FileBody {
-                file: object.file,
-                at: from,
-                end: to,
-                buffer: BytesMut::new(),
-            })
-        };
-        let mut response = Response::new(body);
-        *response.status_mut() = status;
-        let headers = response.headers_mut();
-        *headers = object.headers;
-        headers.insert(CONTENT_LENGTH, HeaderValue::from(to - from));
-        headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-        headers.insert(
-            ETAG,
-            HeaderValue::from_str(&object.etag).map_err(io::Error::other)?,
-        );
-        if status == StatusCode::PARTIAL_CONTENT {
-            let value = format!("bytes {from}-{}/{}", to.saturating_sub(1), object.len);
-            headers.insert(
-                CONTENT_RANGE,
-                HeaderValue::from_str(&value).map_err(io::Error::other)?,
-            );
+        Answer {
+            status,
+            headers,
+            body: Body::Part(object, from, to, head_only),
         }
-        Ok(response)
-    }
-}
-
-fn empty<const N: usize>(status: StatusCode, headers: [(HeaderName, HeaderValue); N]) -> Answer {
-    let mut response = Response::new(Either::Left(Full::default()));
-    *response.status_mut() = status;
-    response.headers_mut().extend(headers);
-    response
-}
-
-/// `bytes=a-b`, `bytes=a-` and `bytes=-n` as a half-open range; anything else is no range.
-fn resolve(value: &str, len: u64) -> Option<(u64, u64)> {
-    let (first, last) = value.strip_prefix("bytes=")?.split_once('-')?;
-    match (first.parse::<u64>(), last.parse::<u64>()) {
-        (Ok(first), Ok(last)) if first <= last && first < len => {
-            Some((first, len.min(last.saturating_add(1))))
-        }
-        (Ok(first), Err(_)) if last.is_empty() && first < len => Some((first, len)),
-        (Err(_), Ok(suffix)) if first.is_empty() => Some((len.saturating_sub(suffix), len)),
-        _ => None,
-    }
-}
-
-/// A part of a file, read as it is sent. What is measured is in the page cache, so reads do not block.
-struct FileBody {
-    file: Arc<File>,
-    at: u64,
-    end: u64,
-    buffer: BytesMut,
-}
-
-impl Body for FileBody {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        let n = READ.min(self.end - self.at);
-        if n == 0 {
-            return Poll::Ready(None);
-        }
-        let this = &mut *self;
-        this.buffer.resize(usize::try_from(n).unwrap_or(0), 0);
-        let read = this.file.read_exact_at(&mut this.buffer, this.at);
-        this.at += n;
-        let data = this.buffer.split().freeze();
-        Poll::Ready(Some(read.map(|()| Frame::data(data))))
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.end - self.at)
     }
 }
