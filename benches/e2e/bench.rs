@@ -8,16 +8,20 @@
 #![forbid(unsafe_code)]
 
 mod compare;
+mod growth;
 mod http;
+mod latency;
 mod load;
 mod memory;
 mod objects;
+mod plot;
 mod process;
 mod proxies;
 mod report;
 mod request;
 mod sink;
 mod throughput;
+mod uploads;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -50,6 +54,20 @@ enum Command {
         #[command(flatten)]
         asked: compare::Compare,
     },
+    /// What the gateway adds to requests of 4 KiB at half load
+    Latency {
+        #[command(flatten)]
+        common: Common,
+        #[command(flatten)]
+        asked: latency::Latency,
+    },
+    /// Cost that grows: object size, connections, streams, listings, users, parts
+    Growth {
+        #[command(flatten)]
+        common: Common,
+        #[command(flatten)]
+        asked: growth::Growth,
+    },
     /// Peak memory with 1, 16 and 64 streams
     Memory {
         #[command(flatten)]
@@ -64,6 +82,8 @@ enum Command {
         #[command(flatten)]
         asked: throughput::Throughput,
     },
+    /// SVGs of what `--out` kept
+    Plot(plot::Plot),
     /// The store alone, until standard input ends; prints its address
     Sink {
         /// Where long objects under `keep/` go
@@ -134,6 +154,9 @@ async fn run(command: Command) {
     let setup = |common: Common| Setup::new(common.binary, folder.path(), common.env);
     match command {
         Command::Compare { common, asked } => compare::run(&setup(common), &asked).await,
+        Command::Latency { common, asked } => latency::run(&setup(common), &asked).await,
+        Command::Growth { common, asked } => growth::run(&setup(common), &asked).await,
+        Command::Plot(asked) => plot::run(&asked),
         Command::Memory { common, asked } => memory::run(&setup(common), &asked).await,
         Command::Throughput { common, asked } => throughput::run(&setup(common), &asked).await,
         Command::Sink {

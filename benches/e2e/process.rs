@@ -233,9 +233,9 @@ impl Setup {
                 0 => String::new(),
                 number => number.to_string(),
             };
-            let _ = write!(
+            let _ = writeln!(
                 users,
-                "  - {{access_key: {ACCESS_KEY}{suffix}, secret_key: {SECRET_KEY}, allowed_buckets: [\"*\"]}}\n"
+                "  - {{access_key: {ACCESS_KEY}{suffix}, secret_key: {SECRET_KEY}, allowed_buckets: [\"*\"]}}"
             );
         }
         let text = format!(

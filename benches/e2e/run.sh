@@ -2,6 +2,9 @@
 # Measures the gateway from end to end: builds it and its bench in release mode, and runs one of
 #
 #   benches/e2e/run.sh compare     [options]   CPU, latency and memory beside nginx and haproxy in the same run (--quick: 3 minutes)
+#   benches/e2e/run.sh latency     [options]   what the gateway adds to 4 KiB requests at half load
+#   benches/e2e/run.sh growth      [options]   cost as objects, connections, streams, listings, users and parts grow
+#   benches/e2e/run.sh plot FILE   [options]   SVGs of the figures that --out FILE kept
 #   benches/e2e/run.sh memory      [options]   peak memory with 1, 16 and 64 streams of 1 GiB, up and down
 #   benches/e2e/run.sh throughput  [options]   speed at 4 KiB, 1 MiB and 64 MiB, with 1 and 16 clients
 #
@@ -19,7 +22,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 target=${CARGO_TARGET_DIR:-target}
 cargo build --quiet --release --bin sealgate --example e2e
 case $1 in
-compare | memory | throughput)
+compare | latency | growth | memory | throughput)
     command=$1
     shift
     exec "$target/release/examples/e2e" "$command" --binary "$target/release/sealgate" "$@"
