@@ -20,6 +20,7 @@ mod proxies;
 mod report;
 mod request;
 mod sink;
+mod table;
 mod throughput;
 mod uploads;
 
@@ -84,6 +85,8 @@ enum Command {
     },
     /// SVGs of what `--out` kept
     Plot(plot::Plot),
+    /// Tables of what `compare --out` kept
+    Table(table::Table),
     /// The store alone, until standard input ends; prints its address
     Sink {
         /// Where long objects under `keep/` go
@@ -156,6 +159,7 @@ async fn run(command: Command) {
         Command::Compare { common, asked } => compare::run(&setup(common), &asked).await,
         Command::Latency { common, asked } => latency::run(&setup(common), &asked).await,
         Command::Growth { common, asked } => growth::run(&setup(common), &asked).await,
+        Command::Table(asked) => table::run(&asked),
         Command::Plot(asked) => plot::run(&asked),
         Command::Memory { common, asked } => memory::run(&setup(common), &asked).await,
         Command::Throughput { common, asked } => throughput::run(&setup(common), &asked).await,

@@ -14,6 +14,9 @@ use tokio_rustls::TlsConnector;
 use crate::http::{Wire, connect};
 use crate::request::{self, PERIOD, Payload, Prepared, Target};
 
+/// How long a run that will be cut off waits until its streams flow.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// Which way the data goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, clap::ValueEnum)]
 pub enum Direction {
@@ -233,6 +236,11 @@ impl Load {
         let mut bytes = meter.load(Ordering::Relaxed);
         if let Until::Cut(time) = until {
             // Until everything on the way is full.
+            let full = self.job.size.min(4 << 20) * total as u64;
+            let given_up = started + PATIENCE;
+            while meter.load(Ordering::Relaxed) < full && Instant::now() < given_up {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
             tokio::time::sleep(time.mul_f64(0.3)).await;
             before = probe();
             started = Instant::now();

@@ -4,7 +4,8 @@
 #   benches/e2e/run.sh compare     [options]   CPU, latency and memory beside nginx and haproxy in the same run (--quick: 3 minutes)
 #   benches/e2e/run.sh latency     [options]   what the gateway adds to 4 KiB requests at half load
 #   benches/e2e/run.sh growth      [options]   cost as objects, connections, streams, listings, users and parts grow
-#   benches/e2e/run.sh plot FILE   [options]   SVGs of the figures that --out FILE kept
+#   benches/e2e/run.sh table FILE              tables of the figures that compare --out FILE kept
+#   benches/e2e/run.sh plot FILE   [options]   SVGs of the figures that --out FILE kept, into docs/plots
 #   benches/e2e/run.sh memory      [options]   peak memory with 1, 16 and 64 streams of 1 GiB, up and down
 #   benches/e2e/run.sh throughput  [options]   speed at 4 KiB, 1 MiB and 64 MiB, with 1 and 16 clients
 #
