@@ -54,7 +54,8 @@ impl Proxy {
         Some(line.split(" - ").next().unwrap_or(line).to_owned())
     }
 
-    /// Starts it in front of `store`, with TLS towards both where there is a certificate.
+    /// Starts it in front of `store`, with TLS towards both where there is a certificate: 1.3, as the gateway
+    /// speaks it, which nginx 1.22 does not by itself.
     pub async fn start(
         self,
         folder: &Path,
@@ -103,7 +104,10 @@ fn nginx(
         None => ("", String::new()),
         Some(tls) => {
             let (cert, key) = (tls.cert.display(), tls.key.display());
-            let lines = format!("ssl_certificate {cert}; ssl_certificate_key {key};");
+            let lines = format!(
+                "ssl_certificate {cert}; ssl_certificate_key {key}; ssl_protocols TLSv1.3; \
+                 proxy_ssl_protocols TLSv1.3;"
+            );
             (" ssl", lines)
         }
     };
@@ -130,9 +134,12 @@ fn nginx(
 
 fn haproxy(address: SocketAddr, store: &SinkProcess, tls: Option<&Certificate>) -> String {
     let store_address = store.address;
-    let to_store = store.tls.as_ref().map_or("", |_| " ssl verify none");
+    let to_store = store
+        .tls
+        .as_ref()
+        .map_or("", |_| " ssl verify none ssl-min-ver TLSv1.3");
     let tls = tls.map_or(String::new(), |tls| {
-        format!(" ssl crt {}", tls.both.display())
+        format!(" ssl crt {} ssl-min-ver TLSv1.3", tls.both.display())
     });
     format!(
         "global\n  nbthread 1\n  maxconn 8192\n  tune.bufsize 131072\n\
