@@ -200,6 +200,7 @@ impl Gateway {
                 engine: engine(config.server.cipher_engine)?,
                 settings: Box::new(settings),
                 facts: facts(config)?,
+                tails: s3::Tails::new(config.cache.bytes),
                 spool: spool(config)?,
                 kept: s3::Kept::new(config.spool.keep),
                 reserved_prefix: config.multipart.prefix.clone(),

@@ -325,7 +325,7 @@ fn store(d: &mut Decoder<'_>, root: &Section<'_>) -> Option<Store> {
         connect_timeout: connect_timeout.unwrap_or(5 * SECOND),
         read_timeout: read_timeout.unwrap_or(60 * SECOND),
         pool_idle_timeout: pool_idle_timeout.unwrap_or(30 * SECOND),
-        pool_max_idle: pool_max_idle.unwrap_or(128) as usize,
+        pool_max_idle: pool_max_idle.unwrap_or(1024) as usize,
         tcp_keepalive: Some(tcp_keepalive.unwrap_or(60 * SECOND)).filter(|after| !after.is_zero()),
     })
 }

@@ -12,6 +12,7 @@ use super::facts::Facts;
 use super::kept::Kept;
 use super::multipart::Uploads;
 use super::route::{Endpoint, Kind};
+use super::tails::Tails;
 use super::{Error, bucket, copy, delete, forward, get, head, list, multipart, put};
 use crate::aead::{Dek, Engine, ObjectId, StreamHeader};
 use crate::formats::Formats;
@@ -86,6 +87,8 @@ pub struct Service {
     pub settings: Box<Settings>,
     /// Plaintext sizes and ETags that were learnt from footers.
     pub facts: Facts,
+    /// The ends of objects of which ranges were read.
+    pub tails: Tails,
     /// Where objects wait that are checked as a whole.
     pub spool: Spool,
     /// Those that were a moment ago.

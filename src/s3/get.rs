@@ -11,8 +11,7 @@ use super::call::{BucketSettings, Call, Response, Service, set};
 use super::facts::FactKey;
 use super::object::{self, Content, Found, MIN_STORED, Target, quoted};
 use super::parts::{self, Chosen, LONG_TAIL};
-use super::whole;
-use super::{Error, meta};
+use super::{Error, meta, tails, whole};
 use crate::aead::{self, FOOTER_LEN, PREAMBLE_LEN, PartEntry, PartNumber, SegmentSize};
 use crate::envelope::CONTENT_HEADERS;
 use crate::formats::{Claim, Integrity};
@@ -268,7 +267,12 @@ async fn partial(
     target: &Target<'_>,
     wanted: Wanted,
 ) -> Result<Option<Response>, Error> {
-    let mut found = service.find_with(target, LONG_TAIL).await?;
+    if let Wanted::Range(spec) = wanted
+        && let Some(answer) = tails::range(service, call, target, spec).await
+    {
+        return Ok(Some(answer));
+    }
+    let mut found = service.find_and_keep(target, LONG_TAIL).await?;
     check_conditions(call, &found)?;
     let spec = match wanted {
         Wanted::Range(spec) => spec,
@@ -425,7 +429,10 @@ pub async fn slice(
 }
 
 /// Waits for the first verified bytes, so that an object that fails at once still gets an error answer.
-async fn first_verified(mut body: OpenBody<BoxBody>) -> Result<BoxBody, Error> {
+///
+/// # Errors
+/// Why they did not verify.
+pub async fn first_verified(mut body: OpenBody<BoxBody>) -> Result<BoxBody, Error> {
     let first = body.frame().await.transpose().map_err(Error::from)?;
     Ok(pump::Prefixed::new(first.and_then(|frame| frame.into_data().ok()), body).boxed())
 }

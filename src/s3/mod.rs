@@ -25,6 +25,7 @@ mod parts;
 mod post;
 mod put;
 mod route;
+mod tails;
 mod whole;
 // Public for the fuzz targets alone.
 #[doc(hidden)]
@@ -43,4 +44,5 @@ pub use multipart::{Uploads, gc};
 pub use multipart::{uploads as multipart_uploads, xml as multipart_xml};
 pub use post::{Form, Success, Upload, is_upload};
 pub use route::{Endpoint, Kind, Resource, RouteError, needs, route};
+pub use tails::Tails;
 pub use xml::escape_into;

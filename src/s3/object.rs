@@ -197,16 +197,41 @@ impl Service {
     /// # Errors
     /// As [`Service::find`].
     pub async fn find_with(&self, target: &Target<'_>, last: u64) -> Result<Found, Error> {
+        Ok(self.find_tail(target, last).await?.0)
+    }
+
+    /// The same, and keeps these bytes for the next range that is read.
+    ///
+    /// # Errors
+    /// As [`Service::find`].
+    pub async fn find_and_keep(&self, target: &Target<'_>, last: u64) -> Result<Found, Error> {
+        let (found, tail) = self.find_tail(target, last).await?;
+        if let Content::Sealed(sealed) = &found.content {
+            let useful = match sealed.parts() {
+                Some(_) => tail.len(),
+                None => FOOTER_LEN.min(tail.len()),
+            };
+            let tail = Bytes::copy_from_slice(&tail[tail.len() - useful..]);
+            self.tails
+                .learn(target, &found.headers, found.stored_len, &tail);
+        }
+        Ok(found)
+    }
+
+    /// What stands there, and its last bytes.
+    async fn find_tail(&self, target: &Target<'_>, last: u64) -> Result<(Found, Bytes), Error> {
         let request = target
             .request(Method::GET)
             .header("range", &format!("bytes=-{last}"));
         match target.store.send("GetFooter", request).await {
             Ok(response) => {
                 let (headers, stored_len, tail) = read_tail(target, response, last).await?;
-                self.describe(target, headers, stored_len, &tail).await
+                let found = self.describe(target, headers, stored_len, &tail).await?;
+                Ok((found, tail))
             }
             Err(error) if is_empty_or_archived(&error) => {
-                self.find_without_body(target, error).await
+                let found = self.find_without_body(target, error).await?;
+                Ok((found, Bytes::new()))
             }
             Err(error) => Err(error.into()),
         }
