@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Answer, Ask, Form, PostForm, World, content, query_of};
+use common::{Answer, Ask, Connection, Form, PostForm, World, content, query_of};
 use http::{Method, StatusCode};
 use sealgate::protocol::checksum::{Algorithm, Checksum};
 use serde_json::json;
@@ -376,4 +376,54 @@ async fn attributes_of_a_mark_of_deletion_are_those_of_no_object() {
         .send(Ask::get(BUCKET, "key").query("versionId=v"))
         .await;
     assert_eq!(answer.code(), "MethodNotAllowed");
+}
+
+/// MD5 of uploads under way is made side by side: each must get its own, whatever becomes of the others.
+#[tokio::test]
+async fn uploads_side_by_side_have_their_own_etags() {
+    let world = World::with_bucket().await;
+    let bodies: Vec<Vec<u8>> = (0..18)
+        .map(|n| content(n * 17_111 + 1)[n..].to_vec())
+        .collect();
+    let asks = bodies.iter().enumerate().map(|(n, body)| {
+        let ask = Ask::put(BUCKET, &format!("key-{n}"), body);
+        match n % 3 {
+            0 => ask,
+            1 => ask.form(Form::Literal("UNSIGNED-PAYLOAD".to_owned())),
+            _ => ask.form(Form::Chunked {
+                signed: true,
+                size: 10_000,
+                trailer: None,
+            }),
+        }
+    });
+    // One body is not what it promises, and one client leaves half-way.
+    let wrong = Ask::put(BUCKET, "wrong", &bodies[9])
+        .header("content-md5", &common::md5_base64(b"something else"));
+    let (head, body) = Ask::put(BUCKET, "gone", &bodies[17]).encode(world.address);
+    let mut gone = Connection::open(world.address).await;
+    gone.write(&head).await;
+    gone.write(&body[..body.len() / 2]).await;
+    let sent = futures::future::join_all(asks.map(|ask| world.send(ask)));
+    let leave = async {
+        tokio::task::yield_now().await;
+        drop(gone);
+    };
+    let (answers, wrong, ()) = tokio::join!(sent, world.send(wrong), leave);
+    for (answer, body) in answers.iter().zip(&bodies) {
+        assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+        assert_eq!(
+            answer.etag().trim_matches('"'),
+            common::md5_hex(body),
+            "{}",
+            body.len()
+        );
+    }
+    assert_eq!(
+        (wrong.status, wrong.code()),
+        (StatusCode::BAD_REQUEST, "BadDigest".to_owned())
+    );
+    for key in ["wrong", "gone"] {
+        assert_eq!(world.get(key).await.status, StatusCode::NOT_FOUND, "{key}");
+    }
 }
