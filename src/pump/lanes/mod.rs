@@ -2,11 +2,11 @@
 //!
 //! One stream's MD5 cannot be made faster, but the streams of other uploads can be hashed in the same time
 //! ([`crate::digest`]). So a body does not hash what passes: it leaves a piece of it here, without copying, and goes on.
-//! Whoever brings a piece that makes a batch full runs the batch, on its own thread and at once; there is no thread for
+//! Whoever makes a batch full runs it, on its own thread and at once; there is no thread for
 //! it, no channel, and nothing to shut down.
 //!
-//! - **A batch is full** when as many streams have left something as there are lanes, or, with fewer uploads, as are
-//!   under way. A single upload's batch is always full: it is hashed as it comes, without waiting for anyone.
+//! - **A batch is full** when as many streams have left something as there are lanes. Once someone waits it is full, too, when
+//!   all have that are under way. So a single upload waits for nobody.
 //! - **Who waits**: a body that has left [`STREAM_BYTES`] goes no further before some of it has been hashed, and the end of
 //!   the body waits for its digest. So memory is bounded, a slow hash slows the client, and no object is complete before
 //!   its digest is known. A body that has not left so much never waits.

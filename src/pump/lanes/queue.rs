@@ -50,6 +50,8 @@ struct Inner {
     prompt: Vec<usize>,
     /// Bytes of all pieces that are not being hashed.
     bytes: usize,
+    /// Streams that have a waker.
+    waiters: usize,
 }
 
 struct Stream {
@@ -155,7 +157,8 @@ impl Queue {
         }
     }
 
-    /// Leaves a piece, and runs a batch if that makes one full. Whether the stream has to wait before it leaves another.
+    /// Leaves a piece, and runs a batch if there is one for every lane, or one that someone waits for. Whether the stream
+    /// has to wait before it leaves another.
     pub(super) fn push(&self, slot: &Slot, piece: Bytes) -> bool {
         let mut inner = self.lock();
         let Some(stream) = inner.streams.get_mut(slot.0).and_then(Option::as_mut) else {
@@ -178,7 +181,10 @@ impl Queue {
         if joins {
             inner.wait_for(slot.0);
         }
-        if let Some(batch) = self.full(&mut inner) {
+        let urgent = inner.waiters > 0 || inner.bytes >= QUEUE_BYTES;
+        if (urgent || inner.ready.len() >= self.lanes())
+            && let Some(batch) = self.full(&mut inner)
+        {
             drop(inner);
             batch.run();
         }
@@ -200,19 +206,25 @@ impl Queue {
         if stream.failed {
             return Err(HashFault);
         }
-        if stream.waiting + stream.hashing < bytes {
-            stream.waker = None;
+        let (over, hashing) = (
+            stream.waiting + stream.hashing < bytes,
+            stream.state == State::Hashing,
+        );
+        let before = match over {
+            true => stream.waker.take(),
+            false => stream.waker.replace(cx.waker().clone()),
+        };
+        inner.waiters += usize::from(!over);
+        inner.waiters -= usize::from(before.is_some());
+        if over {
             return Ok(Wait::Over);
         }
-        match &mut stream.waker {
-            Some(waker) => waker.clone_from(cx.waker()),
-            None => stream.waker = Some(cx.waker().clone()),
-        }
-        if stream.state == State::Hashing {
+        if hashing {
             return Ok(Wait::Hashing);
         }
         // An end so short takes less time than waiting does.
-        let short = bytes == 1 && length(&stream.pieces) <= SMALL;
+        let pieces = inner.streams.get(slot.0).and_then(Option::as_ref);
+        let short = bytes == 1 && pieces.is_some_and(|stream| length(&stream.pieces) <= SMALL);
         let batch = if short {
             inner.ready.retain(|at| *at != slot.0);
             Some(self.batch(&mut inner, &[slot.0], Kind::Short))
@@ -313,6 +325,7 @@ impl Inner {
         stream.waiting = stream.pieces.iter().map(cost).sum();
         stream.failed |= failed;
         let waker = stream.waker.take();
+        self.waiters -= usize::from(waker.is_some());
         if stream.pieces.is_empty() {
             stream.state = State::Idle;
         } else {
@@ -335,6 +348,7 @@ impl Inner {
         let Some(stream) = self.streams.get_mut(at).and_then(Option::as_mut) else {
             return;
         };
+        self.waiters -= usize::from(stream.waker.take().is_some());
         if stream.state == State::Ready {
             self.ready.retain(|other| *other != at);
         }
@@ -520,6 +534,11 @@ impl Queue {
     /// Streams that have a place.
     pub(super) fn streams(&self) -> usize {
         self.lock().streams.iter().flatten().count()
+    }
+
+    /// Streams that wait.
+    pub(super) fn waiters(&self) -> usize {
+        self.lock().waiters
     }
 
     /// Bytes that wait.
