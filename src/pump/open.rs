@@ -129,7 +129,7 @@ impl<B> OpenBody<B> {
             current: None,
             state: State::Begin,
             window: Window::default(),
-            first: true,
+            reach: 0,
             failed: None,
             pending: Bytes::new(),
             table: Sha256::new(),
@@ -151,8 +151,8 @@ struct Opening {
     current: Option<Current>,
     state: State,
     window: Window,
-    /// No window has been handed on yet.
-    first: bool,
+    /// Bytes that the next window may have: as many as came lately before the store paused.
+    reach: usize,
     /// Why there is no more, once what was opened before has been handed on.
     failed: Option<BodyError>,
     /// Stored bytes that no unit has taken yet.
@@ -205,8 +205,9 @@ impl Window {
         self.to + need <= self.block.len()
     }
 
-    /// Takes the bytes to release. What has been gathered of a unit moves to a new buffer.
-    fn take(&mut self) -> Bytes {
+    /// Takes the bytes to release. What has been gathered of a unit moves to a new buffer of `next` bytes, in which all of
+    /// it has room.
+    fn take(&mut self, next: usize) -> Bytes {
         let Self {
             block,
             from,
@@ -214,8 +215,7 @@ impl Window {
             gathered,
         } = std::mem::take(self);
         if gathered > 0 {
-            // What comes next begins with a whole segment.
-            self.block = Block::take(block.len());
+            self.block = Block::take(next.max(gathered));
             self.block[..gathered].copy_from_slice(&block[to..to + gathered]);
             self.gathered = gathered;
         }
@@ -454,8 +454,9 @@ impl Opening {
                 _ => {
                     let need = self.unit_len();
                     if self.window.gathered == 0 && !self.window.has_room(need) {
-                        if let Some(bytes) = self.ready() {
-                            return Some(release(bytes));
+                        if self.window.is_ready() {
+                            self.reach = self.window.block.len() * 2;
+                            return Some(release(self.window.take(0)));
                         }
                         self.renew(need);
                     }
@@ -475,19 +476,24 @@ impl Opening {
         }
     }
 
-    /// The opened bytes that may leave, if there are any.
+    /// The opened bytes that may leave before the window is full, if there are any. A window that came to little is
+    /// followed by a smaller one: it keeps all of its buffer while it waits to be written.
     fn ready(&mut self) -> Option<Bytes> {
-        let ready = self.window.is_ready();
-        ready.then(|| {
-            self.first = false;
-            self.window.take()
-        })
+        let window = &mut self.window;
+        if !window.is_ready() {
+            return None;
+        }
+        if (window.to - window.from) * 2 < window.block.len() {
+            self.reach = window.block.len() / 2;
+        }
+        let next = self.reach.min(buffers::window()).max(self.unit_len());
+        Some(self.window.take(next))
     }
 
     /// A fresh window, with room for a unit at least. The first is short, so that the first bytes are not kept
     /// waiting for more.
     fn renew(&mut self, need: usize) {
-        let window = if self.first { 0 } else { buffers::window() };
+        let window = self.reach.min(buffers::window());
         let left = (self.plan.len - self.released).saturating_add(self.skip);
         let left = usize::try_from(left).unwrap_or(usize::MAX);
         self.window = Window {
