@@ -445,6 +445,7 @@ impl Service {
 
     /// Remembers what a verified footer said.
     pub fn learn(&self, target: &Target<'_>, store_etag: &str, stored_len: u64, fact: Fact) {
+        self.tails.keep_only(target, store_etag);
         let key = FactKey {
             bucket: target.bucket.to_owned(),
             key: target.key.to_owned(),
@@ -576,7 +577,7 @@ pub fn content_length(headers: &HeaderMap) -> Result<u64, StoreError> {
 }
 
 /// The total of `Content-Range: bytes a-b/total`.
-fn content_range_total(headers: &HeaderMap) -> Option<u64> {
+pub fn content_range_total(headers: &HeaderMap) -> Option<u64> {
     text(headers, CONTENT_RANGE.as_str())?
         .rsplit_once('/')?
         .1

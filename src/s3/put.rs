@@ -328,6 +328,7 @@ impl Written<'_> {
         ))?;
         let md5 = digests.md5.filter(|_| md5_shown);
         let store_etag = object::store_etag(&store_headers);
+        self.service.tails.written(self.bucket, self.key);
         if !store_etag.is_empty() {
             self.service.facts.learn(
                 FactKey {

@@ -73,6 +73,22 @@ impl Tails {
         }
     }
 
+    /// Forgets the end of an object that is not the one with this ETag at the store.
+    pub fn keep_only(&self, target: &Target<'_>, store_etag: &str) {
+        if let Some(tail) = self.find(target)
+            && object::store_etag(&tail.headers) != store_etag
+        {
+            self.forget(target);
+        }
+    }
+
+    /// Forgets the end of an object that has been written.
+    pub fn written(&self, bucket: &str, key: &str) {
+        if let Some(cache) = &self.0 {
+            cache.remove(&(bucket.to_owned(), key.to_owned(), None));
+        }
+    }
+
     fn find(&self, target: &Target<'_>) -> Option<Arc<Tail>> {
         self.0.as_ref()?.get(&key(target))
     }
@@ -147,6 +163,9 @@ async fn answer(
     } = ask(service, target, spec, tail).await?;
     // What the object is now, by the headers that came with its bytes.
     let headers = answer.headers().clone();
+    if object::content_range_total(&headers).is_some_and(|total| total != tail.stored_len) {
+        return None;
+    }
     let found = tail.describe(service, target, headers).await?;
     check_conditions(call, &found).ok()?;
     if let Some(value) = call.header("if-range")
