@@ -1501,7 +1501,7 @@ async fn ranges_that_are_not_those_asked_for_are_refused() {
     refused(&world, "less of it", &middle, "truncated", &plain).await;
 
     // A total that is another one.
-    world.spy.lie(move |seen, mut reply| {
+    world.spy.lie(move |_, mut reply| {
         if let Some(range) = reply.headers.get("content-range") {
             let (range, _) = range.to_str().unwrap().split_once('/').unwrap();
             let range = format!("{range}/300000").parse().unwrap();
