@@ -73,8 +73,9 @@ impl Opener {
     ) -> Result<(), OpenError> {
         self.nonce(index, last, segment.len())
             .and_then(|nonce| {
+                let (ciphertext, tag) = segment.split_last_chunk().ok_or(OpenError::Truncated)?;
                 self.cipher
-                    .open_into(&nonce, b"", segment, plaintext)
+                    .open_into(&nonce, b"", ciphertext, tag, plaintext)
                     .map_err(|CipherError| OpenError::NotAuthentic { index })
             })
             .inspect_err(|_| plaintext.zeroize())
