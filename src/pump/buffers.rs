@@ -82,7 +82,8 @@ impl Drop for Stream {
     }
 }
 
-/// A buffer, whose content is arbitrary at first. It is used again once it is dropped.
+/// A buffer, whose content is arbitrary at first. It is used again once it is dropped. The default one has no bytes.
+#[derive(Default)]
 pub struct Block(Vec<u8>);
 
 impl Block {
@@ -93,11 +94,6 @@ impl Block {
         };
         let used = MEMORY.lock().pop(class);
         Self(used.unwrap_or_else(|| vec![0; size(class)]))
-    }
-
-    /// None, of no bytes.
-    pub const fn none() -> Self {
-        Self(Vec::new())
     }
 
     /// What is in it, to be shared.
@@ -279,6 +275,6 @@ mod tests {
             block[len - 1] = 7;
             assert_eq!(block.freeze().slice(len - 1..len), [7][..]);
         }
-        assert!(Block::none().is_empty());
+        assert!(Block::default().is_empty());
     }
 }

@@ -170,23 +170,13 @@ struct Opening {
 
 /// A buffer that is filled front to back: opened bytes, then the stored bytes of the unit (head, segment,
 /// tail) that is being gathered.
+#[derive(Default)]
 struct Window {
     block: Block,
     /// The opened bytes that are released: `from..to`.
     from: usize,
     to: usize,
     gathered: usize,
-}
-
-impl Default for Window {
-    fn default() -> Self {
-        Self {
-            block: Block::none(),
-            from: 0,
-            to: 0,
-            gathered: 0,
-        }
-    }
 }
 
 impl Window {

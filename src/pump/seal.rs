@@ -173,20 +173,11 @@ where
 }
 
 /// A buffer that is filled front to back: sealed bytes, then the plaintext of the open segment.
+#[derive(Default)]
 struct Window {
     block: Block,
     filled: usize,
     open_from: usize,
-}
-
-impl Default for Window {
-    fn default() -> Self {
-        Self {
-            block: Block::none(),
-            filled: 0,
-            open_from: 0,
-        }
-    }
 }
 
 impl Window {
