@@ -16,7 +16,7 @@ use crate::aead::{self, FOOTER_LEN, PREAMBLE_LEN, PartEntry, PartNumber, Segment
 use crate::envelope::CONTENT_HEADERS;
 use crate::formats::{Claim, Integrity};
 use crate::protocol::conditions::{self, Conditions, Outcome};
-use crate::protocol::range::RangeSpec;
+use crate::protocol::range::{ByteRange, RangeSpec};
 use crate::pump::{self, BoxBody, OpenBody};
 use crate::store;
 
@@ -290,19 +290,24 @@ async fn partial(
     let Some(range) = range else {
         return whole(service, call, target).await;
     };
-    let mut headers = found.response_headers();
-    overrides(call, &mut headers);
-    set(&mut headers, CONTENT_RANGE, &range.content_range());
     let plaintext = range.first()..range.last() + 1;
     let Some((body, _)) = slice(service, target, &mut found, plaintext).await? else {
         return Ok(None);
     };
-    Ok(Some(Response {
+    Ok(Some(ranged(call, &found, &range, body)))
+}
+
+/// The answer that carries a range.
+pub fn ranged(call: &Call, found: &Found, range: &ByteRange, body: BoxBody) -> Response {
+    let mut headers = found.response_headers();
+    overrides(call, &mut headers);
+    set(&mut headers, CONTENT_RANGE, &range.content_range());
+    Response {
         status: StatusCode::PARTIAL_CONTENT,
         headers,
         body,
         length: Some(range.length()),
-    }))
+    }
 }
 
 /// The part with a number; `None` where the object changed between two requests.

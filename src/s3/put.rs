@@ -7,7 +7,7 @@ use http_body::Body as _;
 use http_body_util::BodyExt;
 
 use super::call::{Body, BucketSettings, Call, EtagMode, Response, Service, set};
-use super::facts::{ChecksumKind, Fact, FactKey, FactTag};
+use super::facts::{ChecksumKind, Fact, FactTag};
 use super::object::{self, Target, quoted, shown_etag};
 use super::{Error, meta};
 use crate::aead::{ChecksumType, Etag, SegmentSize};
@@ -328,15 +328,11 @@ impl Written<'_> {
         ))?;
         let md5 = digests.md5.filter(|_| md5_shown);
         let store_etag = object::store_etag(&store_headers);
-        self.service.tails.written(self.bucket, self.key);
         if !store_etag.is_empty() {
-            self.service.facts.learn(
-                FactKey {
-                    bucket: self.bucket.to_owned(),
-                    key: self.key.to_owned(),
-                    store_etag: store_etag.clone(),
-                    stored_len,
-                },
+            self.service.learn(
+                &self.service.target(self.bucket, self.key),
+                &store_etag,
+                stored_len,
                 Fact {
                     plaintext_len: length,
                     tag: FactTag::sealed(md5),

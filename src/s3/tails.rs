@@ -9,12 +9,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::HeaderMap;
-use http::header::CONTENT_RANGE;
-use quick_cache::Weighter;
 use quick_cache::sync::Cache;
+use quick_cache::{Equivalent, Weighter};
 
-use super::call::{Call, Response, Service, set};
-use super::get::{check_conditions, first_verified, overrides};
+use super::call::{Call, Response, Service};
+use super::get::{check_conditions, first_verified, ranged};
 use super::object::{self, Content, Found, Target};
 use super::{parts, whole};
 use crate::aead::PartEntry;
@@ -39,6 +38,22 @@ struct Tail {
 
 /// Bucket, key and version.
 type Key = (String, String, Option<String>);
+
+/// A [`Key`] of an object that is asked for, which hashes as it does.
+#[derive(Hash)]
+struct Asked<'a>(&'a str, &'a str, Option<&'a str>);
+
+impl<'a> From<&'a Target<'_>> for Asked<'a> {
+    fn from(target: &'a Target<'_>) -> Self {
+        Self(target.bucket, target.key, target.version)
+    }
+}
+
+impl Equivalent<Key> for Asked<'_> {
+    fn equivalent(&self, (bucket, key, version): &Key) -> bool {
+        self.0 == bucket && self.1 == key && self.2 == version.as_deref()
+    }
+}
 
 /// What an end weighs, in bytes.
 #[derive(Clone)]
@@ -69,7 +84,9 @@ impl Tails {
                 stored_len,
                 bytes: bytes.clone(),
             };
-            cache.insert(key(target), Arc::new(tail));
+            let Asked(bucket, key, version) = target.into();
+            let key = (bucket.into(), key.into(), version.map(str::to_owned));
+            cache.insert(key, Arc::new(tail));
         }
     }
 
@@ -82,30 +99,15 @@ impl Tails {
         }
     }
 
-    /// Forgets the end of an object that has been written.
-    pub fn written(&self, bucket: &str, key: &str) {
-        if let Some(cache) = &self.0 {
-            cache.remove(&(bucket.to_owned(), key.to_owned(), None));
-        }
-    }
-
     fn find(&self, target: &Target<'_>) -> Option<Arc<Tail>> {
-        self.0.as_ref()?.get(&key(target))
+        self.0.as_ref()?.get(&Asked::from(target))
     }
 
     fn forget(&self, target: &Target<'_>) {
         if let Some(cache) = &self.0 {
-            cache.remove(&key(target));
+            cache.remove(&Asked::from(target));
         }
     }
-}
-
-fn key(target: &Target<'_>) -> Key {
-    (
-        target.bucket.to_owned(),
-        target.key.to_owned(),
-        target.version.map(str::to_owned),
-    )
 }
 
 impl Tail {
@@ -182,15 +184,7 @@ async fn answer(
     let plan = sealed.plan_range(service.engine, &place, &entries).ok()?;
     let opened = OpenBody::new(target.stream(answer, place.stored), plan);
     let body = first_verified(opened).await.ok()?;
-    let mut headers = found.response_headers();
-    overrides(call, &mut headers);
-    set(&mut headers, CONTENT_RANGE, &range.content_range());
-    Some(Response {
-        status: http::StatusCode::PARTIAL_CONTENT,
-        headers,
-        body,
-        length: Some(range.length()),
-    })
+    Some(ranged(call, &found, &range, body))
 }
 
 /// Asks for the stored bytes that hold the range, by what the end says.
