@@ -638,11 +638,7 @@ fn request_id() -> String {
     static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let id = KEY.hash_one(COUNT.fetch_add(1, Ordering::Relaxed));
-    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
-    let digits = (0..16)
-        .rev()
-        .map(|at| DIGITS[(id >> (4 * at) & 15) as usize]);
-    digits.map(char::from).collect()
+    format!("{id:016X}")
 }
 
 /// Puts an answer on the wire.
