@@ -12,6 +12,7 @@ mod growth;
 mod http;
 mod latency;
 mod load;
+mod made;
 mod memory;
 mod objects;
 mod plot;
@@ -95,6 +96,9 @@ enum Command {
         /// Bytes a second taken from each connection; 0 is no limit
         #[arg(long, default_value_t = 0)]
         rate: u64,
+        /// The gateway's key: `made/BYTES` is then an object of so many bytes, sealed as it is read
+        #[arg(long)]
+        keyring: Option<PathBuf>,
         /// Certificate for TLS
         #[arg(long, requires = "key")]
         cert: Option<PathBuf>,
@@ -110,7 +114,7 @@ enum Command {
         /// Bucket
         #[arg(long, default_value = "bench")]
         bucket: String,
-        /// Key; a sink keeps what begins with `keep/`
+        /// Key; a sink keeps what begins with `keep/`, and makes up what begins with `made/`
         #[arg(long, default_value = "drop/object")]
         key: String,
         /// Which way
@@ -166,6 +170,7 @@ async fn run(command: Command) {
         Command::Sink {
             folder,
             rate,
+            keyring,
             cert,
             key,
         } => {
@@ -174,7 +179,9 @@ async fn run(command: Command) {
             process::end_with_input();
             let tls = cert.zip(key);
             let tls = tls.map(|(cert, key)| http::Certificate::acceptor(&cert, &key));
-            sink::Sink::new(folder, rate).serve(listener, tls).await;
+            let keyring = keyring.as_deref().map(made::keyring);
+            let sink = sink::Sink::new(folder, rate, keyring);
+            sink.serve(listener, tls).await;
         }
         Command::Load {
             gateway,

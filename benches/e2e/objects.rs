@@ -10,6 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::http::Head;
+use crate::made::Made;
 
 /// Bytes read from a file at once, and of zeros.
 const READ: u64 = 256 * 1024;
@@ -23,6 +24,8 @@ pub enum Stored {
     File(File, u64),
     /// Of parts, each with where it ends and its beginning.
     Parts(Vec<(u64, Part)>),
+    /// Made up as it is read.
+    Made(Made),
 }
 
 /// A part of an upload: its length, the beginning that was kept, its ETag.
@@ -50,10 +53,12 @@ impl Stored {
             Self::Memory(data) => data.len() as u64,
             Self::File(_, length) => *length,
             Self::Parts(parts) => parts.last().map_or(0, |(end, _)| *end),
+            Self::Made(made) => made.length(),
         }
     }
 
-    /// Some of the `left` bytes from `at` on; what is measured is in memory or the page cache, so it does not block.
+    /// Some of the `left` bytes from `at` on; what is measured is in memory, the page cache, or soon sealed, so it does
+    /// not block.
     pub fn read(&self, at: u64, left: u64) -> io::Result<Bytes> {
         match self {
             Self::Memory(data) => Ok(data.slice(at as usize..(at + left) as usize)),
@@ -62,6 +67,7 @@ impl Stored {
                 file.read_exact_at(&mut buffer, at)?;
                 Ok(buffer.into())
             }
+            Self::Made(made) => made.read(at, left),
             Self::Parts(parts) => {
                 let index = parts.partition_point(|(end, _)| *end <= at);
                 let Some((end, part)) = parts.get(index) else {

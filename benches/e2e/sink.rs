@@ -2,8 +2,9 @@
 //!
 //! `PUT` throws the body away, unless the key begins with `keep/` or is one of the gateway's own: then `GET` (with
 //! ranges and `If-Match`) and `HEAD` give it back with the headers it came with, from memory, or from a file where
-//! it is long. Of parts of uploads only the beginning is kept, and zeros stand for the rest. `GET /-/log` tells
-//! what was asked since it was asked itself. Never for anything but measuring.
+//! it is long. Of parts of uploads only the beginning is kept, and zeros stand for the rest. Objects under `made/` are
+//! there without having been put: see `made.rs`. `GET /-/log` tells what was asked since it was asked itself. Never for
+//! anything but measuring.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
@@ -15,11 +16,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use sealgate::keys::Keyring;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use crate::http::{Head, Stream, Wire};
 use crate::load::Pace;
+use crate::made::{Made, Recipe};
 use crate::objects::{Object, Stored, Upload, listing, part_list, resolve, value};
 
 /// Longest body kept in memory.
@@ -33,6 +36,7 @@ const LOG: usize = 100_000;
 pub struct Sink {
     folder: PathBuf,
     rate: u64,
+    keyring: Option<Keyring>,
     numbers: AtomicU64,
     state: Mutex<State>,
 }
@@ -79,11 +83,12 @@ impl Answer {
 
 impl Sink {
     /// A store that keeps what it keeps in `folder`, which must exist, and takes at most `rate` bytes a
-    /// second from each connection; 0 is no limit.
-    pub fn new(folder: PathBuf, rate: u64) -> Arc<Self> {
+    /// second from each connection; 0 is no limit. With a keyring it makes up objects under `made/`.
+    pub fn new(folder: PathBuf, rate: u64, keyring: Option<Keyring>) -> Arc<Self> {
         Arc::new(Self {
             folder,
             rate,
+            keyring,
             numbers: AtomicU64::new(1),
             state: Mutex::default(),
         })
@@ -191,7 +196,7 @@ impl Sink {
                 listing(&self.state().objects, path, query),
             )),
             ("HEAD", None) if of_bucket => Ok(Answer::empty("200 OK")),
-            ("GET" | "HEAD", None) => Ok(self.get(path, head, method == "HEAD")),
+            ("GET" | "HEAD", None) => Ok(self.get(path, head, method == "HEAD").await),
             _ => Ok(Answer::empty("501 Not Implemented")),
         }
     }
@@ -317,8 +322,26 @@ impl Sink {
         Answer::text("200 OK", text)
     }
 
-    fn get(&self, path: &str, asked: &Head, head_only: bool) -> Answer {
-        let Some(object) = self.state().objects.get(path).cloned() else {
+    /// An object that is kept, or one that is made up now and kept from then on.
+    async fn find(&self, path: &str) -> Option<Arc<Object>> {
+        if let Some(object) = self.state().objects.get(path) {
+            return Some(Arc::clone(object));
+        }
+        let (bucket, key, recipe) = Recipe::of(path)?;
+        let made = Made::new(self.keyring.as_ref()?, bucket, key, recipe).await;
+        let object = Arc::new(Object {
+            etag: self.etag(),
+            headers: made.headers.clone(),
+            stored: Stored::Made(made),
+        });
+        let mut state = self.state();
+        Some(Arc::clone(
+            state.objects.entry(path.to_owned()).or_insert(object),
+        ))
+    }
+
+    async fn get(&self, path: &str, asked: &Head, head_only: bool) -> Answer {
+        let Some(object) = self.find(path).await else {
             return Answer::empty("404 Not Found");
         };
         if asked
