@@ -1,5 +1,7 @@
-//! `latency`: what the gateway adds to a request at half load. Requests start when the clock says so, whether or not
-//! others have been answered: a client that waits for its answer before it asks again hides every pause.
+//! `latency`: what the gateway adds to a request at half load, and what the request costs there. Requests start when the
+//! clock says so, whether or not others have been answered: a client that waits for its answer before it asks again
+//! hides every pause. Half load is the rate at which the gateway is busy for half of the time: requests that come alone
+//! cost more than those that come together, so it is not half of what it manages when it is asked all the time.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -9,11 +11,19 @@ use std::time::{Duration, Instant};
 use http::Method;
 use serde_json::json;
 
-use crate::load::{self, Direction, Job, Load, Size, Until, percentile};
-use crate::process::{Cores, Server, Setup, SinkProcess};
+use crate::load::{self, Direction, Job, Size, percentile};
+use crate::process::{self, Cores, Server, Setup, SinkProcess};
 use crate::proxies::Proxy;
 use crate::report::{Digits, Lines, median};
 use crate::request::{self, ACCESS_KEY, Payload, Prepared, Target};
+
+/// Requests a second of the first probe.
+const SLOW: f64 = 1000.0;
+/// Probes for the rate, at most, and seconds for each.
+const PROBES: usize = 8;
+const PROBE: f64 = 0.5;
+/// How near to the wanted load is near enough.
+const NEAR: f64 = 0.02;
 
 /// What to measure.
 #[derive(clap::Args)]
@@ -24,7 +34,10 @@ pub struct Latency {
     /// Connections that share the requests
     #[arg(long, default_value_t = 16)]
     clients: usize,
-    /// Requests a second [default: half of what the gateway answers when it is asked all the time]
+    /// Share of the time for which the gateway shall be busy
+    #[arg(long, default_value_t = 0.5)]
+    busy: f64,
+    /// Requests a second [default: searched for, so that the gateway is as busy as it shall be]
     #[arg(long)]
     rate: Option<f64>,
     /// Rounds
@@ -33,6 +46,9 @@ pub struct Latency {
     /// Seconds for each figure of a round
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
+    /// Put all that is measured before whatever else runs here (SCHED_FIFO, for root only), so that this adds nothing
+    #[arg(long)]
+    first: bool,
     /// Cores of gateway and proxies, clients, and store: three numbers, auto, or off
     #[arg(long, default_value = "auto")]
     cores: Cores,
@@ -47,6 +63,34 @@ struct Way<'a> {
     server: Option<&'a Server>,
     address: SocketAddr,
     key: &'static str,
+}
+
+/// What a round found. All times in microseconds.
+#[derive(Clone, Copy)]
+struct Figures {
+    p50: f64,
+    p99: f64,
+    /// Processor time of the server for each request.
+    cpu: f64,
+    /// Share of the time for which the server ran, and for which it could have but others did.
+    busy: f64,
+    waited: f64,
+    /// How late clients woke up: all but one of a hundred times less than this.
+    late: f64,
+}
+
+impl Figures {
+    fn medians(rounds: &[Self]) -> Self {
+        let of = |figure: fn(&Self) -> f64| median(rounds.iter().map(figure).collect());
+        Self {
+            p50: of(|of| of.p50),
+            p99: of(|of| of.p99),
+            cpu: of(|of| of.cpu),
+            busy: of(|of| of.busy),
+            waited: of(|of| of.waited),
+            late: of(|of| of.late),
+        }
+    }
 }
 
 /// Runs all of it.
@@ -64,6 +108,11 @@ pub async fn run(setup: &Setup, asked: &Latency) {
         let server = proxy.start(&setup.folder, &sink, &setup.cores, None).await;
         proxies.extend(server.map(|server| (proxy, server)));
     }
+    if asked.first {
+        let servers = proxies.iter().map(|(_, server)| server).chain([&gateway]);
+        let others = servers.map(Server::id).chain([sink.id()]);
+        others.chain([std::process::id()]).for_each(process::first);
+    }
     let way = |name| Way {
         name,
         server: None,
@@ -79,114 +128,157 @@ pub async fn run(setup: &Setup, asked: &Latency) {
     for (proxy, server) in &proxies {
         ways.push(through(proxy.name(), server));
     }
-    ways.push(Way {
+    let sealgate = Way {
         key: "keep/sealed",
         ..through("sealgate", &gateway)
-    });
+    };
+    ways.push(sealgate);
     println!(
-        "| operation | requests a second | through | p50 µs | p99 µs | p50 added | p99 added | busy |"
+        "| operation | requests a second | through | p50 µs | p99 µs | p50 added | p99 added | CPU µs | × nginx | busy | waited | clients late, p99 µs |"
     );
-    println!("| --- | ---: | --- | ---: | ---: | ---: | ---: | ---: |");
-    for direction in [Direction::Up, Direction::Down] {
-        let job = |way: &Way<'_>, direction| Job {
+    println!("| --- | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
+    for way in &ways {
+        let job = Job {
             gateway: way.address,
             tls: None,
             bucket: "opaque".to_owned(),
             key: way.key.to_owned(),
             access_key: ACCESS_KEY.to_owned(),
-            direction,
+            direction: Direction::Up,
             size: asked.size.0,
             clients: 1,
             payload: Payload::Unsigned,
             rate: 0,
         };
-        let mut capacity = f64::NAN;
-        for way in &ways {
-            load::run(&job(way, Direction::Up), 1).await;
-            let mut job = job(way, direction);
-            job.clients = asked.clients;
-            let mut load = Load::start(&job).await;
-            let all = load.run(Until::Begun(Duration::from_secs(1)), &|| Duration::ZERO);
-            let all = all.await;
-            capacity = all.requests() as f64 / all.wall.as_secs_f64();
-        }
-        // The gateway is the last of them.
-        let rate = asked.rate.unwrap_or(capacity / 2.0);
-        let mut rounds: Vec<Vec<[f64; 3]>> = ways.iter().map(|_| Vec::new()).collect();
-        for _ in 0..asked.rounds {
-            for (way, rounds) in ways.iter().zip(&mut rounds) {
-                rounds.push(measure(way, direction, rate, asked));
+        load::run(&job, 1).await;
+    }
+    for direction in [Direction::Up, Direction::Down] {
+        let rate = match (asked.rate, ways.last()) {
+            (None, Some(gateway)) => search(gateway, direction, asked),
+            (rate, _) => rate.unwrap_or(SLOW),
+        };
+        let mut rounds: Vec<Vec<Figures>> = ways.iter().map(|_| Vec::new()).collect();
+        for round in 0..asked.rounds {
+            // Nobody is always behind the same one.
+            for number in (0..ways.len()).map(|number| (number + round) % ways.len()) {
+                let figures = measure(&ways[number], direction, rate, asked.seconds, asked);
+                rounds[number].push(figures);
             }
         }
-        let medians: Vec<[f64; 3]> = rounds
-            .iter()
-            .map(|rounds| [0, 1, 2].map(|at| median(rounds.iter().map(|of| of[at]).collect())))
-            .collect();
-        for (way, [p50, p99, busy]) in ways.iter().zip(&medians) {
-            let [direct50, direct99, _] = medians[0];
+        let medians: Vec<Figures> = rounds.iter().map(|of| Figures::medians(of)).collect();
+        let nginx = ways.iter().position(|way| way.name == Proxy::Nginx.name());
+        let nginx = nginx.map_or(f64::NAN, |number| medians[number].cpu);
+        let direct = medians[0];
+        for (way, figures) in ways.iter().zip(&medians) {
             let operation = match direction {
                 Direction::Up => "PUT",
                 Direction::Down => "GET",
             };
+            let Figures {
+                p50,
+                p99,
+                cpu,
+                busy,
+                waited,
+                late,
+            } = *figures;
+            let (added50, added99, times) = (p50 - direct.p50, p99 - direct.p99, cpu / nginx);
             println!(
-                "| {operation} | {rate:.0} | {} | {p50:.0} | {p99:.0} | {:.0} | {:.0} | {} |",
+                "| {operation} | {rate:.0} | {} | {p50:.0} | {p99:.0} | {added50:.0} | {added99:.0} | {} | {} | {} | {} | {late:.0} |",
                 way.name,
-                p50 - direct50,
-                p99 - direct99,
-                Digits(*busy),
+                Digits(cpu),
+                Digits(times),
+                Digits(busy),
+                Digits(waited),
             );
             lines.push(&json!({
                 "kind": "latency", "operation": operation, "size": asked.size.0, "rate": rate,
-                "target": way.name, "p50_us": p50, "p99_us": p99, "p50_added_us": p50 - direct50,
-                "p99_added_us": p99 - direct99, "busy": busy,
+                "first": asked.first, "target": way.name, "p50_us": p50, "p99_us": p99, "p50_added_us": added50,
+                "p99_added_us": added99, "us_per_request": cpu, "x_nginx": times, "busy": busy, "waited": waited,
+                "late_p99_us": late,
             }));
         }
     }
 }
 
-/// p50 and p99 in microseconds, and how much of its core the server used.
-fn measure(way: &Way<'_>, direction: Direction, rate: f64, asked: &Latency) -> [f64; 3] {
+/// The rate that keeps a server as busy as it shall be, by what a request costs it at that rate. It is not by how long it
+/// ran, which says little where others want the core as well.
+fn search(way: &Way<'_>, direction: Direction, asked: &Latency) -> f64 {
+    let mut rate = SLOW;
+    for _ in 0..PROBES {
+        let cpu = measure(way, direction, rate, PROBE, asked).cpu;
+        // A request costs less the faster they come, so that this comes near from below.
+        let times = asked.busy / (rate * cpu / 1e6);
+        rate *= times.clamp(0.25, 4.0);
+        if (times - 1.0).abs() < NEAR {
+            break;
+        }
+    }
+    rate
+}
+
+fn measure(
+    way: &Way<'_>,
+    direction: Direction,
+    rate: f64,
+    seconds: f64,
+    asked: &Latency,
+) -> Figures {
     let target = Target::object(way.address, "opaque", way.key);
     let prepared = match direction {
         Direction::Up => request::put(&target, asked.size.0, Payload::Unsigned),
         Direction::Down => request::simple(&Method::GET, &target, None, b""),
     };
-    let before = way.server.map(Server::cpu);
+    let sockets: Vec<TcpStream> = (0..asked.clients)
+        .map(|_| TcpStream::connect(way.address).expect("connect"))
+        .collect();
+    let step = Duration::from_secs_f64(asked.clients as f64 / rate);
+    let before = way.server.map(Server::scheduled);
     let started = Instant::now();
-    let (end, step) = (
-        started + Duration::from_secs_f64(asked.seconds),
-        Duration::from_secs_f64(asked.clients as f64 / rate),
-    );
-    let mut times: Vec<Duration> = std::thread::scope(|scope| {
-        let clients: Vec<_> = (0..asked.clients)
-            .map(|number| {
-                let first = started + step.mul_f64(number as f64 / asked.clients as f64);
-                let (prepared, address) = (&prepared, way.address);
-                scope.spawn(move || client(address, prepared, first, step, end))
+    let end = started + Duration::from_secs_f64(seconds);
+    let (mut times, mut lates) = (Vec::new(), Vec::new());
+    std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..)
+            .zip(sockets)
+            .map(|(number, socket)| {
+                let first = started + step.mul_f64(f64::from(number) / asked.clients as f64);
+                let prepared = &prepared;
+                scope.spawn(move || client(socket, prepared, first, step, end))
             })
             .collect();
-        let times = clients.into_iter().map(|client| client.join());
-        times.flat_map(|times| times.expect("a client")).collect()
+        for client in clients {
+            let (of_client, late) = client.join().expect("a client");
+            times.extend(of_client);
+            lates.extend(late);
+        }
     });
     let wall = started.elapsed();
-    let cpu = way.server.map(Server::cpu).zip(before);
-    let busy = cpu.map_or(f64::NAN, |(after, before)| {
-        (after - before).as_secs_f64() / wall.as_secs_f64()
+    let spent = way.server.map(Server::scheduled).zip(before);
+    let [ran, waited] = spent.map_or([f64::NAN; 2], |((ran, waited), before)| {
+        [ran - before.0, waited.saturating_sub(before.1)].map(|time| time.as_secs_f64())
     });
     times.sort_unstable();
-    let micros = |part| percentile(&times, part).as_secs_f64() * 1e6;
-    [micros(0.5), micros(0.99), busy]
+    lates.sort_unstable();
+    let micros = |sorted: &[Duration], part| percentile(sorted, part).as_secs_f64() * 1e6;
+    Figures {
+        p50: micros(&times, 0.5),
+        p99: micros(&times, 0.99),
+        cpu: ran * 1e6 / times.len() as f64,
+        busy: ran / wall.as_secs_f64(),
+        waited: waited / wall.as_secs_f64(),
+        late: micros(&lates, 0.99),
+    }
 }
 
-/// Asks at its times. A thread for each connection: the runtime's timers are no finer than a millisecond.
+/// Asks at its times; gives how long each answer took, and how late it woke up for each request that it slept before. A
+/// thread for each connection: the runtime's timers are no finer than a millisecond, and no connection waits for another.
 fn client(
-    address: SocketAddr,
+    mut socket: TcpStream,
     prepared: &Prepared,
     first: Instant,
     step: Duration,
     end: Instant,
-) -> Vec<Duration> {
-    let mut socket = TcpStream::connect(address).expect("connect");
+) -> (Vec<Duration>, Vec<Duration>) {
     socket.set_nodelay(true).expect("TCP_NODELAY");
     let mut request = prepared.head.to_vec();
     prepared
@@ -194,15 +286,17 @@ fn client(
         .iter()
         .for_each(|frame| request.extend_from_slice(frame));
     let mut buffer = vec![0; 64 << 10];
-    let mut times = Vec::new();
+    let (mut times, mut lates) = (Vec::new(), Vec::new());
     let mut due = first;
-    while due < end {
+    // Who cannot keep up does not go on for ever; what it answered shows how late it was.
+    while due < end && Instant::now() < end {
         // A late wake-up is this machine's doing, a late answer to the last request the server's.
         let mut from = due;
         let wait = due.saturating_duration_since(Instant::now());
         if !wait.is_zero() {
             std::thread::sleep(wait);
             from = Instant::now();
+            lates.push(from - due);
         }
         socket.write_all(&request).expect("send");
         let mut n = 0;
@@ -220,7 +314,7 @@ fn client(
         times.push(from.elapsed());
         due += step;
     }
-    times
+    (times, lates)
 }
 
 fn length(head: &[u8]) -> usize {

@@ -15,6 +15,8 @@ use crate::request::{ACCESS_KEY, REGION, SECRET_KEY};
 
 /// Clock ticks in a second in `/proc/PID/stat`: 100 on every Linux that is in use.
 const TICKS: f64 = 100.0;
+/// The key of all gateways, in the folder of a run.
+const KEY_FILE: &str = "main.key";
 /// How long a server may take until it listens.
 const START: Duration = Duration::from_secs(60);
 
@@ -105,13 +107,23 @@ pub struct Usage {
 
 /// A sink in a process of its own.
 pub struct SinkProcess {
-    _child: Running,
+    child: Running,
     /// Where it listens.
     pub address: SocketAddr,
     /// Its certificate, where it speaks TLS.
     pub tls: Option<Certificate>,
     /// Whether it is slow on purpose.
     pub slow: bool,
+}
+
+/// Has all threads of a process run before those of everything else (SCHED_FIFO).
+pub fn first(id: u32) {
+    let output = Command::new("chrt")
+        .args(["--all-tasks", "--fifo", "--pid", "1", &id.to_string()])
+        .output()
+        .expect("run chrt, of the package util-linux");
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "chrt: {text}");
 }
 
 impl SinkProcess {
@@ -131,7 +143,9 @@ impl SinkProcess {
         let mut command = program(&std::env::current_exe().expect("own path"), core);
         command
             .args(["sink", "--rate", &rate.to_string(), "--folder"])
-            .arg(folder);
+            .arg(folder)
+            .arg("--keyring")
+            .arg(folder.join(KEY_FILE));
         if let Some(tls) = tls {
             command.arg("--cert").arg(&tls.cert);
             command.arg("--key").arg(&tls.key);
@@ -148,11 +162,16 @@ impl SinkProcess {
             .read_line(&mut line)
             .expect("address of the sink");
         Self {
-            _child: Running(child),
+            child: Running(child),
             address: line.trim().parse().expect("address of the sink"),
             tls: tls.cloned(),
             slow: rate > 0,
         }
+    }
+
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.0.id()
     }
 }
 
@@ -204,7 +223,7 @@ impl Setup {
         };
         let status = Command::new(&setup.binary)
             .args(["keygen", "--out"])
-            .arg(folder.join("main.key"))
+            .arg(folder.join(KEY_FILE))
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .status()
@@ -241,7 +260,7 @@ impl Setup {
         let text = format!(
             "server: {{listen: \"{address}\", max_connections: 100000{tls}}}\n\
              store: {{endpoint: \"{scheme}://{store}\", region: {REGION}, access_key: sink, secret_key: sink-secret-key{ca}}}\n\
-             keyring: {{current: main, keys: [{{id: main, kind: local, file: main.key}}]}}\n\
+             keyring: {{current: main, keys: [{{id: main, kind: local, file: {KEY_FILE}}}]}}\n\
              users:\n{users}\
              buckets: {{opaque: {{etag: opaque}}}}\n\
              logging: {{level: error}}\n{}",
@@ -303,18 +322,31 @@ impl Server {
             .map(|ticks| ticks.parse::<u64>().expect("ticks"))
             .sum();
         let coarse = Duration::from_secs_f64(ticks as f64 / TICKS);
-        let mut fine = Duration::ZERO;
-        let tasks = std::fs::read_dir(self.file("task")).expect("tasks");
-        for task in tasks.flatten() {
-            let text = std::fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
-            let nanoseconds = text.split(' ').next().and_then(|text| text.parse().ok());
-            fine += Duration::from_nanos(nanoseconds.unwrap_or(0));
-        }
+        let (fine, _) = self.scheduled();
         if coarse.abs_diff(fine) < Duration::from_millis(40) {
             fine
         } else {
             coarse
         }
+    }
+
+    /// For how long the threads that it has now have run, and for how long they could have but others did, to the
+    /// nanosecond; nothing where the kernel does not count that.
+    pub fn scheduled(&self) -> (Duration, Duration) {
+        let (mut ran, mut waited) = (Duration::ZERO, Duration::ZERO);
+        let tasks = std::fs::read_dir(self.file("task")).expect("tasks");
+        for task in tasks.flatten() {
+            let text = std::fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
+            let mut fields = text.split(' ').map(|field| field.parse().unwrap_or(0));
+            ran += Duration::from_nanos(fields.next().unwrap_or(0));
+            waited += Duration::from_nanos(fields.next().unwrap_or(0));
+        }
+        (ran, waited)
+    }
+
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.0.id()
     }
 
     /// Memory.

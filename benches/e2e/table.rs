@@ -1,4 +1,5 @@
-//! `table`: what `compare` kept as lines of JSON, in tables with a column for each size and number of clients.
+//! `table`: what `compare` kept as lines of JSON, in tables with a column for each size and number of clients, and what
+//! `latency` kept.
 
 use std::path::PathBuf;
 
@@ -14,7 +15,7 @@ pub struct Table {
     file: PathBuf,
 }
 
-/// Prints a table for each operation, with and without TLS.
+/// Prints a table for each operation, with and without TLS, and one of latencies.
 pub fn run(asked: &Table) {
     let text = std::fs::read_to_string(&asked.file).expect("the file of JSON lines");
     let all: Vec<Value> = text
@@ -60,6 +61,46 @@ pub fn run(asked: &Table) {
             println!("| {name} | {} |", cells.join(" | "));
         }
         println!();
+    }
+    latencies(&all);
+}
+
+/// The last of several runs, for each operation and each who was asked.
+fn latencies(all: &[Value]) {
+    let mut found: Vec<&Value> = Vec::new();
+    for line in all.iter().filter(|line| line["kind"] == "latency") {
+        let same = |of: &&mut &Value| {
+            of["operation"] == line["operation"] && of["target"] == line["target"]
+        };
+        match found.iter_mut().find(same) {
+            Some(before) => *before = line,
+            None => found.push(line),
+        }
+    }
+    if found.is_empty() {
+        return;
+    }
+    println!("| | requests a second | p50 µs | p99 µs | p50 added | p99 added | CPU µs | busy |");
+    println!("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
+    for line in found {
+        let text = |name: &str| line[name].as_str().unwrap_or_default();
+        let figure = |name: &str| line[name].as_f64().unwrap_or(f64::NAN);
+        let cpu = Digits(figure("us_per_request"));
+        let cpu = match line["x_nginx"].as_f64() {
+            Some(times) if line["target"] != "nginx" => format!("{cpu} ({})", Digits(times)),
+            _ => cpu.to_string(),
+        };
+        println!(
+            "| {} {} | {:.0} | {:.0} | {:.0} | {:.0} | {:.0} | {cpu} | {} |",
+            text("operation"),
+            text("target"),
+            figure("rate"),
+            figure("p50_us"),
+            figure("p99_us"),
+            figure("p50_added_us"),
+            figure("p99_added_us"),
+            Digits(figure("busy")),
+        );
     }
 }
 
