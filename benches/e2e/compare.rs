@@ -91,31 +91,35 @@ impl Lane {
     }
 }
 
-/// What a round found.
-#[derive(Clone, Debug)]
-struct Figures {
-    cpu_per_gib: f64,
-    cpu_per_request: f64,
-    p50: f64,
-    p99: f64,
-    first: f64,
-    speed: f64,
-    busy: f64,
-    peak: f64,
+/// The figures of a round, and their names in lines of JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Figure {
+    CpuPerGib,
+    CpuPerRequest,
+    P50,
+    P99,
+    First,
+    Speed,
+    Busy,
+    Peak,
 }
 
-impl Figures {
-    const EACH: [fn(&Self) -> f64; 8] = [
-        |of| of.cpu_per_gib,
-        |of| of.cpu_per_request,
-        |of| of.p50,
-        |of| of.p99,
-        |of| of.first,
-        |of| of.speed,
-        |of| of.busy,
-        |of| of.peak,
-    ];
+const FIGURES: [(Figure, &str); 8] = [
+    (Figure::CpuPerGib, "cpu_s_per_gib"),
+    (Figure::CpuPerRequest, "us_per_request"),
+    (Figure::P50, "p50_ms"),
+    (Figure::P99, "p99_ms"),
+    (Figure::First, "first_ms"),
+    (Figure::Speed, "mib_per_s"),
+    (Figure::Busy, "busy"),
+    (Figure::Peak, "peak_mib"),
+];
 
+/// What a round found, or the medians of several: as many figures as there are names.
+#[derive(Clone, Debug)]
+struct Figures([f64; FIGURES.len()]);
+
+impl Figures {
     fn new(outcome: &Outcome, size: u64, server: Option<&Server>) -> Self {
         let milliseconds = |sorted: &[Duration], part| match sorted {
             [] => f64::NAN,
@@ -126,39 +130,25 @@ impl Figures {
             Some(_) => outcome.cpu.as_secs_f64(),
         };
         let per_byte = cpu / outcome.bytes as f64;
-        Self {
-            cpu_per_gib: per_byte * f64::from(1 << 30),
-            cpu_per_request: per_byte * size as f64 * 1e6,
-            p50: milliseconds(&outcome.latencies, 0.5),
-            p99: milliseconds(&outcome.latencies, 0.99),
-            first: milliseconds(&outcome.first, 0.5),
-            speed: outcome.speed(),
-            busy: cpu / outcome.wall.as_secs_f64(),
-            peak: server.map_or(f64::NAN, |server| mib(server.usage().peak)),
-        }
+        Self(FIGURES.map(|(figure, _)| match figure {
+            Figure::CpuPerGib => per_byte * f64::from(1 << 30),
+            Figure::CpuPerRequest => per_byte * size as f64 * 1e6,
+            Figure::P50 => milliseconds(&outcome.latencies, 0.5),
+            Figure::P99 => milliseconds(&outcome.latencies, 0.99),
+            Figure::First => milliseconds(&outcome.first, 0.5),
+            Figure::Speed => outcome.speed(),
+            Figure::Busy => cpu / outcome.wall.as_secs_f64(),
+            Figure::Peak => server.map_or(f64::NAN, |server| mib(server.usage().peak)),
+        }))
     }
 
     fn medians(rounds: &[Self]) -> Self {
-        let [
-            cpu_per_gib,
-            cpu_per_request,
-            p50,
-            p99,
-            first,
-            speed,
-            busy,
-            peak,
-        ] = Self::EACH.map(|figure| median(rounds.iter().map(figure).collect()));
-        Self {
-            cpu_per_gib,
-            cpu_per_request,
-            p50,
-            p99,
-            first,
-            speed,
-            busy,
-            peak,
-        }
+        let of = |at: usize| median(rounds.iter().map(|round| round.0[at]).collect());
+        Self(std::array::from_fn(of))
+    }
+
+    fn of(&self, figure: Figure) -> f64 {
+        self.0[figure as usize]
     }
 }
 
@@ -324,7 +314,8 @@ impl Stage<'_> {
                     .iter()
                     .find(|other| other.target == target && other.direction == lane.direction);
                 let other = other.map(|other| Figures::medians(&found[other]));
-                other.map_or(f64::NAN, |other| figures.cpu_per_gib / other.cpu_per_gib)
+                let cpu = |of: &Figures| of.of(Figure::CpuPerGib);
+                other.map_or(f64::NAN, |other| cpu(&figures) / cpu(&other))
             };
             let (nginx, nginx256) = (against("nginx"), against("nginx-256k"));
             let operation = match lane.direction {
@@ -332,27 +323,29 @@ impl Stage<'_> {
                 Direction::Down => "GET",
             };
             let name = lane.name();
+            let digits = |figure| Digits(figures.of(figure));
             println!(
                 "| {size} | {clients} | {operation}{} | {name} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
                 if tls { ", TLS" } else { "" },
-                Digits(figures.cpu_per_gib),
-                Digits(figures.cpu_per_request),
+                digits(Figure::CpuPerGib),
+                digits(Figure::CpuPerRequest),
                 Digits(nginx),
                 Digits(nginx256),
-                Digits(figures.p50),
-                Digits(figures.p99),
-                Digits(figures.first),
-                Digits(figures.speed),
-                Digits(figures.peak),
+                digits(Figure::P50),
+                digits(Figure::P99),
+                digits(Figure::First),
+                digits(Figure::Speed),
+                digits(Figure::Peak),
             );
-            lines.push(&json!({
+            let mut line = json!({
                 "kind": "compare", "tls": tls, "size": size.0, "clients": clients, "operation": operation,
-                "target": lane.target, "name": name, "cpu_s_per_gib": figures.cpu_per_gib,
-                "us_per_request": figures.cpu_per_request, "x_nginx": nginx, "x_nginx_256k": nginx256,
-                "p50_ms": figures.p50, "p99_ms": figures.p99, "first_ms": figures.first,
-                "mib_per_s": figures.speed, "busy": figures.busy, "peak_mib": figures.peak,
-                "rounds": rounds.iter().map(|round| round.cpu_per_gib).collect::<Vec<_>>(),
-            }));
+                "target": lane.target, "name": name, "x_nginx": nginx, "x_nginx_256k": nginx256,
+                "rounds": rounds.iter().map(|round| round.of(Figure::CpuPerGib)).collect::<Vec<_>>(),
+            });
+            for (figure, name) in FIGURES {
+                line[name] = json!(figures.of(figure));
+            }
+            lines.push(&line);
         }
     }
 

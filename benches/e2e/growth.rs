@@ -1,5 +1,5 @@
 //! `growth`: what the gateway costs as the work grows: longer objects, more connections, streams and users, longer
-//! listings, more parts.
+//! listings, more parts. All of it takes about a quarter of an hour, of which objects of 100 GiB take a third.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -9,15 +9,19 @@ use serde_json::json;
 
 use crate::http::{Head, Wire, connect};
 use crate::load::{self, Direction, Job, Load, Outcome, Size, Until};
+use crate::made::Recipe;
 use crate::process::{Cores, Server, Setup, SinkProcess};
 use crate::report::{Digits, Lines, mib};
 use crate::request::{self, ACCESS_KEY, Payload, Prepared, Target};
 use crate::uploads;
 
+/// The longest object that is uploaded for a download; longer ones the store makes up.
+const KEPT: u64 = 1 << 30;
+
 /// What grows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum What {
-    /// Length of an object, in one PUT
+    /// Length of an object, in one PUT, and down
     Size,
     /// Connections that get small objects
     Connections,
@@ -29,21 +33,23 @@ pub enum What {
     Users,
     /// Parts of an object
     Parts,
-    /// An object in parts of 1 GiB, and a range of it
+    /// Length of an object in parts of 1 GiB, up and down
     Long,
+    /// A range out of objects of some lengths, cold and warm
+    Ranges,
 }
 
 /// What to measure.
 #[derive(clap::Args)]
 pub struct Growth {
-    /// What grows
+    /// What grows: only these
     #[arg(
         long,
         value_enum,
         value_delimiter = ',',
-        default_value = "size,connections,streams,listing,users,parts,long"
+        default_value = "size,long,ranges,connections,streams,listing,users,parts"
     )]
-    what: Vec<What>,
+    only: Vec<What>,
     /// Sizes of objects
     #[arg(
         long,
@@ -63,9 +69,16 @@ pub struct Growth {
     /// Parts
     #[arg(long, value_delimiter = ',', default_value = "1,10,100,1000,10000")]
     parts: Vec<u32>,
-    /// Bytes of the object in parts of 1 GiB
+    /// Bytes of objects in parts of 1 GiB: a minute or two for each 100 GiB up, and for each down
     #[arg(long, value_delimiter = ',', default_value = "1GiB,10GiB,100GiB")]
     long: Vec<Size>,
+    /// Bytes of objects that ranges are read from; above 5 GiB they are in parts of 1 GiB
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "256MiB,5GiB,100GiB,1000GiB"
+    )]
+    ranges: Vec<Size>,
     /// Seconds for each figure
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
@@ -100,7 +113,7 @@ pub async fn run(setup: &Setup, asked: &Growth) {
         lines: Lines::new(asked.out.as_deref()),
         time: Duration::from_secs_f64(asked.seconds),
     };
-    for what in &asked.what {
+    for what in &asked.only {
         match what {
             What::Size => stage.sizes(&asked.sizes).await,
             What::Connections => stage.connections(&asked.connections).await,
@@ -109,6 +122,7 @@ pub async fn run(setup: &Setup, asked: &Growth) {
             What::Users => stage.users(&asked.users).await,
             What::Parts => uploads::parts(&mut stage, &asked.parts).await,
             What::Long => uploads::long(&mut stage, &asked.long).await,
+            What::Ranges => uploads::ranges_of(&mut stage, &asked.ranges).await,
         }
         println!();
     }
@@ -158,13 +172,15 @@ impl Stage {
         text.lines().map(str::to_owned).collect()
     }
 
-    fn job(&self, gateway: &Server, direction: Direction, size: u64, clients: usize) -> Job {
+    /// A job that puts an object away, or gets one that is kept, or made up where it is long.
+    pub fn job(&self, gateway: &Server, direction: Direction, size: u64, clients: usize) -> Job {
         Job {
             gateway: gateway.address,
             tls: None,
             bucket: "opaque".to_owned(),
             key: match direction {
                 Direction::Up => "drop/object".to_owned(),
+                Direction::Down if size > KEPT => Recipe::key(size, None),
                 Direction::Down => format!("keep/{size}"),
             },
             access_key: ACCESS_KEY.to_owned(),
@@ -178,13 +194,17 @@ impl Stage {
 
     /// Puts what downloads need in place, through a gateway that is not measured.
     async fn keep(&self, size: u64) {
+        if size > KEPT {
+            return;
+        }
         let gateway = self.setup.gateway(&self.sink).await;
         let mut job = self.job(&gateway, Direction::Down, size, 1);
         job.direction = Direction::Up;
         load::run(&job, 1).await;
     }
 
-    async fn measure(&self, gateway: &Server, job: &Job, until: Until) -> Outcome {
+    /// Runs a job, after a little of it that does not count where objects are short.
+    pub async fn measure(&self, gateway: &Server, job: &Job, until: Until) -> Outcome {
         let probe = || gateway.cpu();
         let mut load = Load::start(job).await;
         if matches!(until, Until::Begun(_)) && job.size < 64 << 20 {
@@ -232,7 +252,7 @@ impl Stage {
     }
 
     /// A gateway whose code has run before.
-    async fn warm(&self) -> Server {
+    pub async fn warm(&self) -> Server {
         let gateway = self.setup.gateway(&self.sink).await;
         for direction in [Direction::Up, Direction::Down] {
             let mut job = self.job(&gateway, direction, 256 << 10, 1);

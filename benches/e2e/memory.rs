@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use crate::load::{self, Direction, Job, Load, Size, Until};
-use crate::process::{Setup, SinkProcess, Usage};
+use crate::load::{self, Direction, Job, Load, Outcome, Size, Until};
+use crate::made::Recipe;
+use crate::process::{Server, Setup, SinkProcess, Usage};
 use crate::report::mib;
 use crate::request::{ACCESS_KEY, Payload};
+use crate::uploads::{self, LONG};
 
 /// What to measure.
 #[derive(clap::Args)]
@@ -13,8 +15,9 @@ pub struct Memory {
     /// Bytes that each client streams
     #[arg(long, default_value = "1GiB")]
     size: Size,
-    /// Bytes of the one long stream (S3 ends at 5 GiB a PUT); 0 leaves it out
-    #[arg(long, default_value = "5GiB")]
+    /// Bytes of one object in parts of 1 GiB, opaque ETags, beside one of 1 GiB: some two minutes for each 100 GiB up, and
+    /// for each down; 0 leaves it out
+    #[arg(long, default_value = "100GiB")]
     long: Size,
     /// Streams side by side
     #[arg(long, value_delimiter = ',', default_value = "1,16,64")]
@@ -35,23 +38,29 @@ struct Step<'a> {
 }
 
 impl Step<'_> {
-    async fn measure(&self, direction: Direction, clients: usize, size: Size, rate: u64) {
-        let key = match direction {
-            Direction::Up => "drop/object".to_owned(),
-            Direction::Down => kept(size),
-        };
-        let gateway = self.setup.gateway(self.sink).await;
-        let job = Job {
+    fn job(&self, gateway: &Server, direction: Direction, clients: usize, size: Size) -> Job {
+        Job {
             gateway: gateway.address,
             tls: None,
             bucket: "bench".to_owned(),
-            key,
+            key: match direction {
+                Direction::Up => "drop/object".to_owned(),
+                Direction::Down => kept(size),
+            },
             access_key: ACCESS_KEY.to_owned(),
             direction,
             size: size.0,
             clients,
             payload: self.payload,
+            rate: 0,
+        }
+    }
+
+    async fn measure(&self, direction: Direction, clients: usize, size: Size, rate: u64) {
+        let gateway = self.setup.gateway(self.sink).await;
+        let job = Job {
             rate,
+            ..self.job(&gateway, direction, clients, size)
         };
         if direction == Direction::Down {
             keep(self.setup, self.sink, &job).await;
@@ -63,21 +72,44 @@ impl Step<'_> {
             .await
             .run(Until::Requests(clients), &probe)
             .await;
-        let used = gateway.usage();
-        let added = mib(used.peak.saturating_sub(idle.rss)) / clients as f64;
         let name = if rate > 0 || self.sink.slow {
             "slow "
         } else {
             ""
         };
-        println!(
-            "| {clients} × {size} | {name}{direction} | {:.1} | {:.1} | {added:.2} | {:.1} | {:.0} | {:.2} |",
-            mib(idle.rss),
-            mib(used.peak),
-            outcome.wall.as_secs_f64(),
-            outcome.speed(),
-            outcome.cpu.as_secs_f64() / (outcome.bytes as f64 / f64::from(1 << 30)),
-        );
+        let used = gateway.usage();
+        let (what, how) = (format!("{clients} × {size}"), format!("{name}{direction}"));
+        line(&what, &how, clients, [idle, used], &outcome);
+    }
+
+    /// An object in parts, one after the other.
+    async fn in_parts(&self, direction: Direction, size: Size) {
+        let gateway = self.setup.gateway(self.sink).await;
+        let job = Job {
+            bucket: uploads::BUCKET.to_owned(),
+            key: Recipe::key(size.0, Some(LONG)),
+            ..self.job(&gateway, direction, 1, size)
+        };
+        self.warm(&job).await;
+        let idle = gateway.usage();
+        let outcome = match direction {
+            Direction::Up => {
+                let up = uploads::upload(&gateway, "drop/parts", size.0, LONG).await;
+                Outcome {
+                    wall: up.parts,
+                    cpu: up.parts_cpu,
+                    bytes: size.0,
+                    ..Outcome::default()
+                }
+            }
+            Direction::Down => {
+                let mut load = Load::start(&job).await;
+                load.run(Until::Requests(1), &|| gateway.cpu()).await
+            }
+        };
+        let what = format!("{size} in parts");
+        let used = [idle, gateway.usage()];
+        line(&what, &direction.to_string(), 1, used, &outcome);
     }
 
     /// One small object up and down: code that runs for the first time is read into memory now, and counts
@@ -95,6 +127,19 @@ impl Step<'_> {
             load::run(&job, 1).await;
         }
     }
+}
+
+/// What so many streams took: before, and at the end.
+fn line(what: &str, how: &str, streams: usize, [idle, used]: [Usage; 2], outcome: &Outcome) {
+    println!(
+        "| {what} | {how} | {:.1} | {:.1} | {:.2} | {:.1} | {:.0} | {:.2} |",
+        mib(idle.rss),
+        mib(used.peak),
+        mib(used.peak.saturating_sub(idle.rss)) / streams as f64,
+        outcome.wall.as_secs_f64(),
+        outcome.speed(),
+        outcome.cpu.as_secs_f64() / (outcome.bytes as f64 / f64::from(1 << 30)),
+    );
 }
 
 /// Puts the object of a download in place, through a gateway that is not measured.
@@ -141,7 +186,9 @@ pub async fn run(setup: &Setup, asked: &Memory) {
     }
     if asked.long.0 > 0 {
         for direction in [Direction::Up, Direction::Down] {
-            step.measure(direction, 1, asked.long, 0).await;
+            for size in [Size(LONG), asked.long] {
+                step.in_parts(direction, size).await;
+            }
         }
     }
     if asked.slow.0 > 0 {

@@ -67,7 +67,8 @@ pub fn run(asked: &Plot) {
             vec![
                 curve("PUT", "size", Some("up"), "peak_mib"),
                 curve("GET", "size", Some("down"), "peak_mib"),
-                curve("parts of 1 GiB", "long", None, "peak_mib"),
+                curve("parts of 1 GiB", "long", Some("up"), "peak_mib"),
+                curve("GET of those", "long", Some("down"), "peak_mib"),
             ],
         ),
         (

@@ -1,35 +1,45 @@
-//! Growth of objects in parts: many parts, and long ones. The store keeps the first 2 MiB of each part, so that an
-//! object of 100 GiB fits into its memory; ranges are asked for from there.
+//! Growth of objects in parts: many parts, and long ones. Of long ones the store keeps no more than the first 2 MiB of each
+//! part that goes up; what comes down, whole or in ranges, it makes up as it is read.
 
 use std::time::Duration;
 
 use http::Method;
+use sealgate::aead::SegmentSize;
 use sealgate::protocol::uri::percent_encode_into;
 use serde_json::json;
 
 use crate::growth::{Asker, Stage};
-use crate::load::Size;
+use crate::load::{Direction, Size, Until};
+use crate::made::Recipe;
 use crate::process::{Server, Setup};
-use crate::report::{Digits, mib};
+use crate::report::{Digits, median, mib};
 use crate::request::{self, PERIOD, Payload, Target, pattern};
 
 /// Bytes of each of many parts.
 const SMALL: u64 = 64 << 10;
 /// Bytes of each part of a long object.
-const LONG: u64 = 1 << 30;
+pub const LONG: u64 = 1 << 30;
+/// The longest object that one PUT takes.
+const PUT: u64 = 5 << 30;
+/// How often ranges are read.
+const ROUNDS: usize = 5;
 /// Bytes of a range.
 const RANGE: u64 = 64 << 10;
-const BUCKET: &str = "opaque";
+/// The bucket with opaque ETags.
+pub const BUCKET: &str = "opaque";
 
-struct Uploaded {
-    parts: Duration,
-    parts_cpu: Duration,
+/// What an upload took.
+pub struct Uploaded {
+    /// From the first part to the last, and the gateway's processor time meanwhile.
+    pub parts: Duration,
+    /// See `parts`.
+    pub parts_cpu: Duration,
     completion: Duration,
     completion_cpu: Duration,
 }
 
-/// Uploads an object in equal parts, one after the other.
-async fn upload(gateway: &Server, key: &str, count: u32, size: u64) -> Uploaded {
+/// Uploads an object in parts of one size, but for the last, one after the other.
+pub async fn upload(gateway: &Server, key: &str, size: u64, part: u64) -> Uploaded {
     let mut asker = Asker::new(gateway.address).await;
     let target = Target {
         query: "uploads=",
@@ -45,13 +55,14 @@ async fn upload(gateway: &Server, key: &str, count: u32, size: u64) -> Uploaded 
     let before = gateway.cpu();
     let mut parts = Duration::ZERO;
     let mut document = String::from("<CompleteMultipartUpload>");
-    for number in 1..=count {
+    for number in 1..=size.div_ceil(part) {
+        let length = part.min(size - (number - 1) * part);
         let target = Target {
             query: &format!("partNumber={number}&uploadId={encoded}"),
             ..Target::object(gateway.address, BUCKET, key)
         };
         let (head, _, took) = asker
-            .ask(&request::put(&target, size, Payload::Unsigned))
+            .ask(&request::put(&target, length, Payload::Unsigned))
             .await;
         parts += took;
         let etag = head.header("etag").expect("an ETag");
@@ -98,25 +109,54 @@ async fn range(
     (stage.log().await, took)
 }
 
-/// 64 KiB that begin in the middle of a segment, by a fresh gateway and once more.
-async fn ranges(stage: &mut Stage, name: &str, key: &str, at: u64, within: u64) {
-    let gateway = stage.setup.gateway(&stage.sink).await;
-    let mut asker = Asker::new(gateway.address).await;
-    for how in ["cold", "warm"] {
-        let (asked, took) = range(stage, &mut asker, key, at, within).await;
-        let took = took.as_secs_f64() * 1e3;
-        let ranges: Vec<&str> = asked
-            .iter()
-            .filter_map(|line| line.rsplit(' ').next())
-            .collect();
+/// What a range took, and what it made the gateway ask for.
+#[derive(Default)]
+struct Ranged {
+    times: Vec<f64>,
+    asked: Vec<String>,
+}
+
+impl Ranged {
+    /// Of each request to the store the range.
+    fn ranges(&self) -> Vec<&str> {
+        let lines = self.asked.iter();
+        lines.filter_map(|line| line.rsplit(' ').next()).collect()
+    }
+
+    /// Segments that were fetched. The end of an object is none, and those of a part table are too short to count.
+    fn segments(&self) -> u64 {
+        let segments = |range: &str| {
+            let (first, last) = range.strip_prefix("bytes=")?.split_once('-')?;
+            let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
+            Some((last + 1 - first) / u64::from(SegmentSize::GATEWAY.get()))
+        };
+        self.ranges().into_iter().filter_map(segments).sum()
+    }
+}
+
+/// 64 KiB that begin at `at`, by a fresh gateway and once more, some times over.
+async fn ranges(stage: &mut Stage, name: &str, key: &str, at: u64) {
+    let mut found = [Ranged::default(), Ranged::default()];
+    for _ in 0..ROUNDS {
+        let gateway = stage.setup.gateway(&stage.sink).await;
+        let mut asker = Asker::new(gateway.address).await;
+        for ranged in &mut found {
+            let (asked, took) = range(stage, &mut asker, key, at, at).await;
+            ranged.times.push(took.as_secs_f64() * 1e3);
+            ranged.asked = asked;
+        }
+    }
+    for (how, ranged) in ["cold", "warm"].into_iter().zip(found) {
+        let (ms, segments) = (median(ranged.times.clone()), ranged.segments());
         println!(
-            "| {name} | {how} | {} | {} | {} |",
-            Digits(took),
-            asked.len(),
-            ranges.join(", ")
+            "| {name} | {how} | {} | {} | {segments} | {} |",
+            Digits(ms),
+            ranged.asked.len(),
+            ranged.ranges().join(", ")
         );
         stage.lines.push(&json!({
-            "kind": "growth", "what": "range", "object": name, "how": how, "ms": took, "asked": asked,
+            "kind": "growth", "what": "range", "object": name, "how": how, "ms": ms, "segments": segments,
+            "asked": ranged.asked,
         }));
     }
 }
@@ -134,7 +174,7 @@ pub async fn parts(stage: &mut Stage, counts: &[u32]) {
     for &count in counts {
         let key = format!("keep/parts-{count}");
         let gateway = setup.gateway(&stage.sink).await;
-        let up = upload(&gateway, &key, count, SMALL).await;
+        let up = upload(&gateway, &key, u64::from(count) * SMALL, SMALL).await;
         let peak = gateway.usage().peak;
         drop(gateway);
         let gateway = setup.gateway(&stage.sink).await;
@@ -164,52 +204,65 @@ pub async fn parts(stage: &mut Stage, counts: &[u32]) {
     }
 }
 
-/// Parts of 1 GiB, and ranges.
+/// An object in parts of 1 GiB, up and down.
 pub async fn long(stage: &mut Stage, sizes: &[Size]) {
     println!(
-        "| object in parts of 1 GiB | CPU-s per GiB | MiB/s | MiB resident before | peak MiB | completion ms |"
+        "| object in parts of 1 GiB | | CPU-s per GiB | MiB/s | MiB resident before | peak MiB | completion ms |"
     );
-    println!("| --- | ---: | ---: | ---: | ---: | ---: |");
-    for size in sizes {
-        let count = u32::try_from(size.0.div_ceil(LONG)).expect("at most 10,000 parts");
-        let key = format!("keep/long-{}", size.0);
-        let gateway = stage.setup.gateway(&stage.sink).await;
-        upload(&gateway, "keep/long-warm", 2, 8 << 20).await;
-        let idle = gateway.usage().rss;
-        gateway.reset_peak();
-        let up = upload(&gateway, &key, count, LONG).await;
-        let peak = gateway.usage().peak;
-        let cpu = up.parts_cpu.as_secs_f64() / f64::from(count);
-        println!(
-            "| {} | {} | {:.0} | {:.1} | {:.1} | {} |",
-            Size(u64::from(count) * LONG),
-            Digits(cpu),
-            f64::from(count) * 1024.0 / up.parts.as_secs_f64(),
-            mib(idle),
-            mib(peak),
-            Digits(up.completion.as_secs_f64() * 1e3),
-        );
-        stage.lines.push(&json!({
-            "kind": "growth", "what": "long", "x": u64::from(count) * LONG, "cpu_s_per_gib": cpu,
-            "idle_mib": mib(idle), "peak_mib": mib(peak),
-        }));
+    println!("| --- | --- | ---: | ---: | ---: | ---: | ---: |");
+    for &size in sizes {
+        for direction in [Direction::Up, Direction::Down] {
+            let gateway = stage.warm().await;
+            let idle = gateway.usage().rss;
+            gateway.reset_peak();
+            let (cpu, took, completion) = match direction {
+                Direction::Up => {
+                    let key = format!("keep/long-{}", size.0);
+                    let up = upload(&gateway, &key, size.0, LONG).await;
+                    (up.parts_cpu, up.parts, up.completion.as_secs_f64() * 1e3)
+                }
+                Direction::Down => {
+                    let mut job = stage.job(&gateway, direction, size.0, 1);
+                    job.key = Recipe::key(size.0, Some(LONG));
+                    let outcome = stage.measure(&gateway, &job, Until::Requests(1)).await;
+                    (outcome.cpu, outcome.wall, f64::NAN)
+                }
+            };
+            let peak = gateway.usage().peak;
+            let gib = size.0 as f64 / f64::from(1 << 30);
+            let cpu = cpu.as_secs_f64() / gib;
+            println!(
+                "| {size} | {direction} | {} | {:.0} | {:.1} | {:.1} | {} |",
+                Digits(cpu),
+                gib * 1024.0 / took.as_secs_f64(),
+                mib(idle),
+                mib(peak),
+                Digits(completion),
+            );
+            stage.lines.push(&json!({
+                "kind": "growth", "what": "long", "x": size.0, "direction": direction.to_string(), "cpu_s_per_gib": cpu,
+                "idle_mib": mib(idle), "peak_mib": mib(peak),
+            }));
+        }
     }
-    println!("\n| range of 64 KiB out of | | ms | requests to the store | their ranges |");
-    println!("| --- | --- | ---: | ---: | --- |");
-    // In the middle of a segment: 64 KiB then lie in two of them.
-    let within = (1 << 20) + 4_321;
-    let whole = Size(256 << 20);
-    let gateway = stage.setup.gateway(&stage.sink).await;
-    let key = "keep/range";
-    let target = Target::object(gateway.address, BUCKET, key);
-    let request = request::put(&target, whole.0, Payload::Unsigned);
-    Asker::new(gateway.address).await.ask(&request).await;
-    drop(gateway);
-    ranges(stage, &format!("{whole}, one PUT"), key, within, within).await;
+}
+
+/// 64 KiB out of the middle of objects of one stream and of objects in parts.
+pub async fn ranges_of(stage: &mut Stage, sizes: &[Size]) {
+    println!("| range of 64 KiB out of | | ms | requests to the store | segments | their ranges |");
+    println!("| --- | --- | ---: | ---: | ---: | --- |");
     for size in sizes {
-        let count = size.0.div_ceil(LONG);
-        let key = format!("keep/long-{}", size.0);
-        let name = format!("{}, {count} parts", Size(count * LONG));
-        ranges(stage, &name, &key, count / 2 * LONG + within, within).await;
+        assert!(
+            size.0 >= 4 << 20,
+            "ranges are read from objects of 4 MiB and more"
+        );
+        let part = (size.0 > PUT).then_some(LONG);
+        let name = match part {
+            None => format!("{size}, one PUT"),
+            Some(part) => format!("{size}, {} parts", size.0.div_ceil(part)),
+        };
+        // In the middle of a segment: 64 KiB then lie in two of them.
+        let at = size.0 / 2 + (1 << 20) + 4_321;
+        ranges(stage, &name, &Recipe::key(size.0, part), at).await;
     }
 }
