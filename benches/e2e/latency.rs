@@ -46,9 +46,10 @@ pub struct Latency {
     /// Seconds for each figure of a round
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
-    /// Put all that is measured before whatever else runs here (SCHED_FIFO, for root only), so that this adds nothing
-    #[arg(long)]
-    first: bool,
+    /// Whether all that is measured runs before whatever else does (SCHED_FIFO), so that this adds nothing: on, off, or
+    /// where it is allowed, for root that is
+    #[arg(long, default_value = "auto", value_parser = ["auto", "on", "off"])]
+    first: String,
     /// Cores of gateway and proxies, clients, and store: three numbers, auto, or off
     #[arg(long, default_value = "auto")]
     cores: Cores,
@@ -108,10 +109,16 @@ pub async fn run(setup: &Setup, asked: &Latency) {
         let server = proxy.start(&setup.folder, &sink, &setup.cores, None).await;
         proxies.extend(server.map(|server| (proxy, server)));
     }
-    if asked.first {
+    let first = asked.first != "off" && {
         let servers = proxies.iter().map(|(_, server)| server).chain([&gateway]);
-        let others = servers.map(Server::id).chain([sink.id()]);
-        others.chain([std::process::id()]).for_each(process::first);
+        let mut ids = servers
+            .map(Server::id)
+            .chain([sink.id(), std::process::id()]);
+        ids.all(process::first)
+    };
+    if !first && asked.first != "off" {
+        assert!(asked.first == "auto", "not allowed to run first");
+        eprintln!("what else runs here is measured with it: running first is for root only");
     }
     let way = |name| Way {
         name,
@@ -169,7 +176,7 @@ pub async fn run(setup: &Setup, asked: &Latency) {
         let nginx = ways.iter().position(|way| way.name == Proxy::Nginx.name());
         let nginx = nginx.map_or(f64::NAN, |number| medians[number].cpu);
         let direct = medians[0];
-        for (way, figures) in ways.iter().zip(&medians) {
+        for ((way, figures), rounds) in ways.iter().zip(&medians).zip(&rounds) {
             let operation = match direction {
                 Direction::Up => "PUT",
                 Direction::Down => "GET",
@@ -193,9 +200,9 @@ pub async fn run(setup: &Setup, asked: &Latency) {
             );
             lines.push(&json!({
                 "kind": "latency", "operation": operation, "size": asked.size.0, "rate": rate,
-                "first": asked.first, "target": way.name, "p50_us": p50, "p99_us": p99, "p50_added_us": added50,
+                "first": first, "target": way.name, "p50_us": p50, "p99_us": p99, "p50_added_us": added50,
                 "p99_added_us": added99, "us_per_request": cpu, "x_nginx": times, "busy": busy, "waited": waited,
-                "late_p99_us": late,
+                "late_p99_us": late, "rounds_p99_us": rounds.iter().map(|of| of.p99).collect::<Vec<_>>(),
             }));
         }
     }

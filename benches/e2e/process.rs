@@ -116,14 +116,12 @@ pub struct SinkProcess {
     pub slow: bool,
 }
 
-/// Has all threads of a process run before those of everything else (SCHED_FIFO).
-pub fn first(id: u32) {
+/// Has all threads of a process run before those of everything else (SCHED_FIFO), where that is allowed.
+pub fn first(id: u32) -> bool {
     let output = Command::new("chrt")
         .args(["--all-tasks", "--fifo", "--pid", "1", &id.to_string()])
-        .output()
-        .expect("run chrt, of the package util-linux");
-    let text = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "chrt: {text}");
+        .output();
+    output.is_ok_and(|output| output.status.success())
 }
 
 impl SinkProcess {

@@ -87,7 +87,8 @@ pub fn machine() -> Value {
         "family": field("cpu family"),
         "model": field("model\t"),
         "flags": has.join(" "),
-        "cores": std::thread::available_parallelism().map_or(1, usize::from),
+        // Not those that this process is kept to.
+        "cores": cpu.lines().filter(|line| line.starts_with("processor")).count(),
         "kernel": read("/proc/sys/kernel/osrelease").trim(),
         "load": read("/proc/loadavg").trim(),
         "commit": commit,

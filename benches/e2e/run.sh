@@ -3,15 +3,17 @@
 #
 #   benches/e2e/run.sh compare     [options]   CPU, latency and memory beside nginx and haproxy in the same run (--quick: 3 minutes)
 #   benches/e2e/run.sh latency     [options]   what the gateway adds to 4 KiB requests at half load
-#   benches/e2e/run.sh growth      [options]   cost as objects, connections, streams, listings, users and parts grow
-#   benches/e2e/run.sh table FILE              tables of the figures that compare --out FILE kept
+#   benches/e2e/run.sh growth      [options]   cost as objects, connections, streams, listings, users and parts grow: a quarter
+#                                              of an hour (--only size,long,ranges,...: sections of it)
+#   benches/e2e/run.sh table FILE              tables of the figures that compare and latency --out FILE kept
 #   benches/e2e/run.sh plot FILE   [options]   SVGs of the figures that --out FILE kept, into docs/plots
-#   benches/e2e/run.sh memory      [options]   peak memory with 1, 16 and 64 streams of 1 GiB, up and down
+#   benches/e2e/run.sh memory      [options]   peak memory with 1, 16 and 64 streams of 1 GiB, and with one object of 100 GiB
 #   benches/e2e/run.sh throughput  [options]   speed at 4 KiB, 1 MiB and 64 MiB, with 1 and 16 clients
 #
 # `compare --help` and so on list the options. Everything is on 127.0.0.1; `compare` leaves out what is not installed (Debian:
-# nginx-light, haproxy; openssl for TLS). Downloads of more than 1 GiB need as much free space under TMPDIR as the
-# longest object has bytes. docs/PERFORMANCE.md says what the figures mean.
+# nginx-light, haproxy; openssl for TLS). Downloads of more than 1 GiB by `compare` and `throughput` need as much free space
+# under TMPDIR as the longest object has bytes; the other commands' are sealed as they are read. docs/PERFORMANCE.md says what
+# the figures mean.
 set -euo pipefail
 
 if (($# == 0)); then
