@@ -11,9 +11,9 @@
 #   benches/e2e/run.sh throughput  [options]   speed at 4 KiB, 1 MiB and 64 MiB, with 1 and 16 clients
 #
 # `compare --help` and so on list the options. Everything is on 127.0.0.1; `compare` leaves out what is not installed (Debian:
-# nginx-light, haproxy; openssl for TLS). Downloads of more than 1 GiB by `compare` and `throughput` need as much free space
-# under TMPDIR as the longest object has bytes; the other commands' are sealed as they are read. docs/PERFORMANCE.md says what
-# the figures mean.
+# nginx-light, haproxy; openssl for TLS). `compare`, `throughput` and `memory` with a `--size` of more than 1 GiB need as much free
+# space under TMPDIR as the longest object has bytes; those of `growth` and `memory --long` are sealed as they are read.
+# docs/PERFORMANCE.md says what the figures mean.
 set -euo pipefail
 
 if (($# == 0)); then
