@@ -2,6 +2,7 @@
 //! clock says so, whether or not others have been answered: a client that waits for its answer before it asks again
 //! hides every pause. Half load is the rate at which the gateway is busy for half of the time: requests that come alone
 //! cost more than those that come together, so it is not half of what it manages when it is asked all the time.
+//! Or, with `--beside`, what becomes of small requests while long uploads take all that they can get.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 use http::Method;
 use serde_json::json;
 
-use crate::load::{self, Direction, Job, Size, percentile};
+use crate::load::{self, Direction, Job, Load, Size, Until, percentile};
 use crate::process::{self, Cores, Server, Setup, SinkProcess};
 use crate::proxies::Proxy;
 use crate::report::{Digits, Lines, median};
@@ -24,6 +25,11 @@ const PROBES: usize = 8;
 const PROBE: f64 = 0.5;
 /// How near to the wanted load is near enough.
 const NEAR: f64 = 0.02;
+/// Requests a second beside uploads, which leave nothing to be half of.
+const BESIDE: f64 = 200.0;
+/// Bytes of such an upload, and how long uploads have until everything on their way is full.
+const LONG: u64 = 64 << 20;
+const FILLED: Duration = Duration::from_millis(300);
 
 /// What to measure.
 #[derive(clap::Args)]
@@ -37,9 +43,12 @@ pub struct Latency {
     /// Share of the time for which the gateway shall be busy
     #[arg(long, default_value_t = 0.5)]
     busy: f64,
-    /// Requests a second [default: searched for, so that the gateway is as busy as it shall be]
+    /// Requests a second [default: searched for, so that the gateway is as busy as it shall be; 200 beside uploads]
     #[arg(long)]
     rate: Option<f64>,
+    /// Uploads of 64 MiB, one after the other on so many connections, that run beside the requests
+    #[arg(long, default_value_t = 0)]
+    beside: usize,
     /// Rounds
     #[arg(long, default_value_t = 5)]
     rounds: usize,
@@ -78,6 +87,8 @@ struct Figures {
     waited: f64,
     /// How late clients woke up: all but one of a hundred times less than this.
     late: f64,
+    /// MiB a second of the uploads beside.
+    beside: f64,
 }
 
 impl Figures {
@@ -90,6 +101,7 @@ impl Figures {
             busy: of(|of| of.busy),
             waited: of(|of| of.waited),
             late: of(|of| of.late),
+            beside: of(|of| of.beside),
         }
     }
 }
@@ -141,9 +153,11 @@ pub async fn run(setup: &Setup, asked: &Latency) {
     };
     ways.push(sealgate);
     println!(
-        "| operation | requests a second | through | p50 µs | p99 µs | p50 added | p99 added | CPU µs | × nginx | busy | waited | clients late, p99 µs |"
+        "| operation | requests a second | through | p50 µs | p99 µs | p50 added | p99 added | CPU µs | × nginx | busy | waited | clients late, p99 µs | MiB/s beside |"
     );
-    println!("| --- | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
+    println!(
+        "| --- | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+    );
     for way in &ways {
         let job = Job {
             gateway: way.address,
@@ -161,6 +175,7 @@ pub async fn run(setup: &Setup, asked: &Latency) {
     }
     for direction in [Direction::Up, Direction::Down] {
         let rate = match (asked.rate, ways.last()) {
+            (None, _) if asked.beside > 0 => BESIDE,
             (None, Some(gateway)) => search(gateway, direction, asked),
             (rate, _) => rate.unwrap_or(SLOW),
         };
@@ -188,10 +203,11 @@ pub async fn run(setup: &Setup, asked: &Latency) {
                 busy,
                 waited,
                 late,
+                beside,
             } = *figures;
             let (added50, added99, times) = (p50 - direct.p50, p99 - direct.p99, cpu / nginx);
             println!(
-                "| {operation} | {rate:.0} | {} | {p50:.0} | {p99:.0} | {added50:.0} | {added99:.0} | {} | {} | {} | {} | {late:.0} |",
+                "| {operation} | {rate:.0} | {} | {p50:.0} | {p99:.0} | {added50:.0} | {added99:.0} | {} | {} | {} | {} | {late:.0} | {beside:.0} |",
                 way.name,
                 Digits(cpu),
                 Digits(times),
@@ -202,7 +218,7 @@ pub async fn run(setup: &Setup, asked: &Latency) {
                 "kind": "latency", "operation": operation, "size": asked.size.0, "rate": rate,
                 "first": first, "target": way.name, "p50_us": p50, "p99_us": p99, "p50_added_us": added50,
                 "p99_added_us": added99, "us_per_request": cpu, "x_nginx": times, "busy": busy, "waited": waited,
-                "late_p99_us": late, "rounds_p99_us": rounds.iter().map(|of| of.p99).collect::<Vec<_>>(),
+                "late_p99_us": late, "beside": asked.beside, "beside_mib_per_s": beside, "rounds_p99_us": rounds.iter().map(|of| of.p99).collect::<Vec<_>>(),
             }));
         }
     }
@@ -240,11 +256,16 @@ fn measure(
         .map(|_| TcpStream::connect(way.address).expect("connect"))
         .collect();
     let step = Duration::from_secs_f64(asked.clients as f64 / rate);
-    let before = way.server.map(Server::scheduled);
-    let started = Instant::now();
-    let end = started + Duration::from_secs_f64(seconds);
     let (mut times, mut lates) = (Vec::new(), Vec::new());
-    std::thread::scope(|scope| {
+    let (wall, spent, beside) = std::thread::scope(|scope| {
+        let uploads = (asked.beside > 0).then(|| {
+            let uploads = scope.spawn(|| upload(way, asked.beside, seconds));
+            std::thread::sleep(FILLED);
+            uploads
+        });
+        let before = way.server.map(Server::scheduled);
+        let started = Instant::now();
+        let end = started + Duration::from_secs_f64(seconds);
         let clients: Vec<_> = (0..)
             .zip(sockets)
             .map(|(number, socket)| {
@@ -258,9 +279,11 @@ fn measure(
             times.extend(of_client);
             lates.extend(late);
         }
+        let wall = started.elapsed();
+        let spent = way.server.map(Server::scheduled).zip(before);
+        let beside = uploads.map_or(0.0, |uploads| uploads.join().expect("uploads"));
+        (wall, spent, beside)
     });
-    let wall = started.elapsed();
-    let spent = way.server.map(Server::scheduled).zip(before);
     let [ran, waited] = spent.map_or([f64::NAN; 2], |((ran, waited), before)| {
         [ran - before.0, waited.saturating_sub(before.1)].map(|time| time.as_secs_f64())
     });
@@ -274,7 +297,32 @@ fn measure(
         busy: ran / wall.as_secs_f64(),
         waited: waited / wall.as_secs_f64(),
         late: micros(&lates, 0.99),
+        beside,
     }
+}
+
+/// Uploads, for longer than the requests beside them are measured. MiB a second.
+fn upload(way: &Way<'_>, clients: usize, seconds: f64) -> f64 {
+    let job = Job {
+        gateway: way.address,
+        tls: None,
+        bucket: "opaque".to_owned(),
+        key: "drop/beside".to_owned(),
+        access_key: ACCESS_KEY.to_owned(),
+        direction: Direction::Up,
+        size: LONG,
+        clients,
+        payload: Payload::Unsigned,
+        rate: 0,
+    };
+    let time = FILLED + Duration::from_secs_f64(seconds);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    runtime.expect("a runtime").block_on(async {
+        let mut load = Load::start(&job).await;
+        load.run(Until::Cut(time), &|| Duration::ZERO).await.speed()
+    })
 }
 
 /// Asks at its times; gives how long each answer took, and how late it woke up for each request that it slept before. A
