@@ -1,9 +1,12 @@
 //! The compression function of MD5 (RFC 1321, section 3.4) over the lanes of vectors, one stream in each.
 //!
-//! Two groups of vectors are interleaved where one alone would leave the CPU waiting and there are registers for both:
-//! sixteen lanes are one vector of AVX-512 or two of AVX2. Few streams get short vectors, which take less time a block.
+//! Two groups of vectors are interleaved where one alone would leave the CPU waiting: sixteen lanes are two vectors of eight,
+//! with AVX-512 as well, whose rotations and ternary logic they use. One vector of sixteen is a chain of instructions that
+//! each wait for the one before. Few streams get short vectors, which take less time a block.
 
-use fearless_simd::{Level, dispatch, prelude::*, u32x4, u32x8, u32x16};
+use std::hint::black_box;
+
+use fearless_simd::{Level, dispatch, prelude::*, u32x4, u32x8};
 
 use super::{BLOCK, MAX_LANES};
 
@@ -66,10 +69,6 @@ pub(super) fn compress(level: Level, states: &mut States, blocks: &[&[[u8; BLOCK
         (5..=8, _) => {
             dispatch!(level, simd => run::<_, u32x4<_>, 2>(simd, states, &lanes, count));
         }
-        #[cfg(target_arch = "x86_64")]
-        (_, Level::Avx512(_)) => {
-            dispatch!(level, simd => run::<_, u32x16<_>, 1>(simd, states, &lanes, count));
-        }
         (_, _) => {
             dispatch!(level, simd => run::<_, u32x8<_>, 2>(simd, states, &lanes, count));
         }
@@ -97,6 +96,8 @@ fn run<S: Simd, V: SimdInt<S, Element = u32>, const G: usize>(
     lanes: &[&[[u8; BLOCK]]; MAX_LANES],
     count: usize,
 ) {
+    // Constants that the compiler knows it adds last, where every step would wait for it once more.
+    let sines = black_box(&SINES);
     let zero = V::splat(simd, 0);
     let [mut a, mut b, mut c, mut d] = [0, 1, 2, 3].map(|variable: usize| {
         let mut groups = [zero; G];
@@ -114,39 +115,52 @@ fn run<S: Simd, V: SimdInt<S, Element = u32>, const G: usize>(
             load(simd, words, &lanes[g * V::LEN..(g + 1) * V::LEN], at);
         }
         let before = [a, b, c, d];
-        macro_rules! step {
-            ($f:ident $a:ident $b:ident $c:ident $d:ident $sine:expr, $word:expr, $shift:expr) => {
+        // What a step adds that is known before: its constant and its word.
+        macro_rules! prepare {
+            ($a:ident $step:expr, $word:expr) => {
                 for g in 0..G {
-                    let sum = $a[g] + (words[g][$word] + V::splat(simd, SINES[$sine]));
-                    let sum = sum + $f::<S, V>($b[g], $c[g], $d[g]);
+                    $a[g] += words[g][$word] + V::splat(simd, sines[$step]);
+                }
+            };
+        }
+        // The variable that the next step changes is prepared first, so that this one is the last to need it as it was:
+        // without a copy, which would be one more instruction to wait for.
+        macro_rules! step {
+            ($f:ident $a:ident $b:ident $c:ident $d:ident $shift:expr $(, $step:expr, $word:expr)?) => {
+                let old = $d;
+                $(prepare!($d $step, $word);)?
+                for g in 0..G {
+                    let sum = $a[g] + $f::<S, V>($b[g], $c[g], old[g]);
                     $a[g] = $b[g] + ((sum << $shift) | (sum >> (32 - $shift)));
                 }
             };
         }
+        // Four steps from `$step`, and the words of the four after the first of them.
         macro_rules! steps {
-            ($f:ident $sine:expr, [$w:expr, $x:expr, $y:expr, $z:expr], [$r:expr, $s:expr, $t:expr, $u:expr]) => {
-                step!($f a b c d $sine, $w, $r);
-                step!($f d a b c $sine + 1, $x, $s);
-                step!($f c d a b $sine + 2, $y, $t);
-                step!($f b c d a $sine + 3, $z, $u);
+            ($f:ident $step:expr, [$x:expr, $y:expr, $z:expr $(, $w:expr)?], [$r:expr, $s:expr, $t:expr, $u:expr]) => {
+                step!($f a b c d $r, $step + 1, $x);
+                step!($f d a b c $s, $step + 2, $y);
+                step!($f c d a b $t, $step + 3, $z);
+                step!($f b c d a $u $(, $step + 4, $w)?);
             };
         }
-        steps!(f 0, [0, 1, 2, 3], [7, 12, 17, 22]);
-        steps!(f 4, [4, 5, 6, 7], [7, 12, 17, 22]);
-        steps!(f 8, [8, 9, 10, 11], [7, 12, 17, 22]);
-        steps!(f 12, [12, 13, 14, 15], [7, 12, 17, 22]);
-        steps!(g 16, [1, 6, 11, 0], [5, 9, 14, 20]);
-        steps!(g 20, [5, 10, 15, 4], [5, 9, 14, 20]);
-        steps!(g 24, [9, 14, 3, 8], [5, 9, 14, 20]);
-        steps!(g 28, [13, 2, 7, 12], [5, 9, 14, 20]);
-        steps!(h 32, [5, 8, 11, 14], [4, 11, 16, 23]);
-        steps!(h 36, [1, 4, 7, 10], [4, 11, 16, 23]);
-        steps!(h 40, [13, 0, 3, 6], [4, 11, 16, 23]);
-        steps!(h 44, [9, 12, 15, 2], [4, 11, 16, 23]);
-        steps!(i 48, [0, 7, 14, 5], [6, 10, 15, 21]);
-        steps!(i 52, [12, 3, 10, 1], [6, 10, 15, 21]);
-        steps!(i 56, [8, 15, 6, 13], [6, 10, 15, 21]);
-        steps!(i 60, [4, 11, 2, 9], [6, 10, 15, 21]);
+        prepare!(a 0, 0);
+        steps!(f 0, [1, 2, 3, 4], [7, 12, 17, 22]);
+        steps!(f 4, [5, 6, 7, 8], [7, 12, 17, 22]);
+        steps!(f 8, [9, 10, 11, 12], [7, 12, 17, 22]);
+        steps!(f 12, [13, 14, 15, 1], [7, 12, 17, 22]);
+        steps!(g 16, [6, 11, 0, 5], [5, 9, 14, 20]);
+        steps!(g 20, [10, 15, 4, 9], [5, 9, 14, 20]);
+        steps!(g 24, [14, 3, 8, 13], [5, 9, 14, 20]);
+        steps!(g 28, [2, 7, 12, 5], [5, 9, 14, 20]);
+        steps!(h 32, [8, 11, 14, 1], [4, 11, 16, 23]);
+        steps!(h 36, [4, 7, 10, 13], [4, 11, 16, 23]);
+        steps!(h 40, [0, 3, 6, 9], [4, 11, 16, 23]);
+        steps!(h 44, [12, 15, 2, 0], [4, 11, 16, 23]);
+        steps!(i 48, [7, 14, 5, 12], [6, 10, 15, 21]);
+        steps!(i 52, [3, 10, 1, 8], [6, 10, 15, 21]);
+        steps!(i 56, [15, 6, 13, 4], [6, 10, 15, 21]);
+        steps!(i 60, [11, 2, 9], [6, 10, 15, 21]);
         for g in 0..G {
             a[g] += before[0][g];
             b[g] += before[1][g];
