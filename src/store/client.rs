@@ -6,18 +6,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderValue};
+use http::uri::{PathAndQuery, Scheme};
 use http::{Method, StatusCode, Uri};
 use http_body_util::{BodyExt, Limited};
-use hyper::body::Incoming;
-use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use super::StoreError;
-use super::connect::Connector;
+use super::pool::{Pool, Received};
 use crate::auth::Signer;
 use crate::protocol::uri::{self, Query};
-use crate::pump::{self, BodyError, BoxBody, buffers};
+use crate::pump::{self, BodyError, BoxBody};
 use crate::telemetry::metrics::{self, Direction, Side};
 
 /// Longest XML answer that is read into memory: a listing page of 1,000 keys of 1,024 escaped bytes.
@@ -69,12 +67,19 @@ pub struct Options {
 
 /// Connections to one endpoint, shared by all users.
 pub struct Client {
-    http: hyper_util::client::legacy::Client<Connector<HttpsConnector<HttpConnector>>, BoxBody>,
-    scheme: String,
-    authority: String,
+    pool: Pool,
+    /// The endpoint's.
+    host: Host,
     addressing: Addressing,
     timeouts: Timeouts,
     now: fn() -> i64,
+}
+
+/// Where a request goes: name and port.
+#[derive(Clone)]
+struct Host {
+    name: Arc<str>,
+    header: HeaderValue,
 }
 
 /// A client with the credentials to sign with.
@@ -102,7 +107,7 @@ pub struct Request {
 }
 
 /// An answer with a success status; its body is still to be read.
-pub type Response = http::Response<Incoming>;
+pub type Response = http::Response<Received>;
 
 impl Request {
     /// A request without body about the service itself.
@@ -137,17 +142,9 @@ impl Request {
         }
     }
 
-    /// The same request, where sending it twice does no harm.
-    fn again(&self) -> Option<Self> {
-        let read = matches!(self.method, Method::GET | Method::HEAD) && self.body.is_none();
-        read.then(|| Self {
-            method: self.method.clone(),
-            bucket: self.bucket.clone(),
-            key: self.key.clone(),
-            query: self.query.clone(),
-            headers: self.headers.clone(),
-            body: None,
-        })
+    /// Whether sending it twice does no harm.
+    fn is_read(&self) -> bool {
+        matches!(self.method, Method::GET | Method::HEAD) && self.body.is_none()
     }
 
     /// Adds a query pair.
@@ -186,13 +183,12 @@ impl Request {
 impl Client {
     /// Prepares connections; opens none.
     pub fn new(options: Options) -> Result<Self, StoreError> {
-        let scheme = options.endpoint.scheme_str().unwrap_or("https").to_owned();
-        let authority = options
+        let scheme = options.endpoint.scheme().cloned();
+        let host = options
             .endpoint
             .authority()
-            .ok_or_else(|| StoreError::Request("endpoint has no host".into()))?
-            .as_str()
-            .to_owned();
+            .ok_or_else(|| StoreError::Request("endpoint has no host".into()))
+            .and_then(|authority| Host::new(authority.as_str()))?;
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
@@ -203,17 +199,14 @@ impl Client {
             .https_or_http()
             .enable_http1()
             .wrap_connector(tcp);
-        let http = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(options.timeouts.pool_idle)
-            .pool_max_idle_per_host(options.pool_max_idle)
-            .http1_max_buf_size(buffers::MOST)
-            .http1_preserve_header_case(false)
-            .build(Connector::new(connector));
         Ok(Self {
-            http,
-            scheme,
-            authority,
+            pool: Pool::new(
+                connector,
+                scheme.unwrap_or(Scheme::HTTPS),
+                options.timeouts.pool_idle,
+                options.pool_max_idle,
+            ),
+            host,
             addressing: options.addressing,
             timeouts: options.timeouts,
             now: options.now,
@@ -236,19 +229,33 @@ impl Client {
         }
     }
 
-    fn target(&self, bucket: Option<&str>, key: Option<&str>) -> (String, String) {
+    /// Host and path of a request.
+    fn target(
+        &self,
+        bucket: Option<&str>,
+        key: Option<&str>,
+    ) -> Result<(Host, String), StoreError> {
         let key = key.unwrap_or_default();
-        match (self.addressing, bucket) {
+        Ok(match (self.addressing, bucket) {
             (Addressing::Virtual, Some(bucket)) => {
                 let mut path = String::from("/");
                 uri::percent_encode_into(&mut path, key.as_bytes(), true);
-                (format!("{bucket}.{}", self.authority), path)
+                let host = Host::new(&format!("{bucket}.{}", self.host.name))?;
+                (host, path)
             }
-            (Addressing::Path, Some(bucket)) => {
-                (self.authority.clone(), uri::encode_path(bucket, key))
-            }
-            (_, None) => (self.authority.clone(), "/".to_owned()),
-        }
+            (Addressing::Path, Some(bucket)) => (self.host.clone(), uri::encode_path(bucket, key)),
+            (_, None) => (self.host.clone(), "/".to_owned()),
+        })
+    }
+}
+
+impl Host {
+    fn new(name: &str) -> Result<Self, StoreError> {
+        let header = HeaderValue::from_str(name).map_err(|e| StoreError::Request(e.to_string()))?;
+        Ok(Self {
+            name: name.into(),
+            header,
+        })
     }
 }
 
@@ -270,25 +277,27 @@ impl Store {
     pub async fn send(
         &self,
         operation: &'static str,
-        request: Request,
+        mut request: Request,
     ) -> Result<Response, StoreError> {
         let started = std::time::Instant::now();
-        let mut again = request.again();
-        let mut result = self.send_inner(request).await;
+        let read = request.is_read();
+        let (headers, body) = match read {
+            true => (request.headers.clone(), None),
+            false => (std::mem::take(&mut request.headers), request.body.take()),
+        };
+        let mut result = self.send_once(&request, headers, body).await;
         // A kept connection may have been closed by the store just when it was used, and some stores fail
         // while an object is being replaced. Reads can simply be sent again; anything else is for the
         // client to repeat, which knows what it meant.
-        for attempt in 0..RETRIES {
-            let (Err(error), Some(request)) = (&result, again) else {
-                break;
-            };
-            if !error.is_passing() {
-                break;
-            }
+        let mut attempts = 0..if read { RETRIES } else { 0 };
+        while let Err(error) = &result
+            && error.is_passing()
+            && let Some(attempt) = attempts.next()
+        {
             tracing::debug!(operation, %error, "asking the store again");
             tokio::time::sleep(RETRY_AFTER * (1 << attempt)).await;
-            again = request.again();
-            result = self.send_inner(request).await;
+            let again = self.send_once(&request, request.headers.clone(), None);
+            result = Box::pin(again).await;
         }
         let status = match &result {
             Ok(response) => Some(response.status()),
@@ -303,56 +312,52 @@ impl Store {
         result
     }
 
-    async fn send_inner(&self, request: Request) -> Result<Response, StoreError> {
+    /// Sends a request, with these headers and this body in place of its own.
+    async fn send_once(
+        &self,
+        request: &Request,
+        mut headers: HeaderMap,
+        body: Option<BoxBody>,
+    ) -> Result<Response, StoreError> {
         let client = &self.client;
-        let Request {
-            method,
-            bucket,
-            key,
-            query,
-            mut headers,
-            body,
-        } = request;
-        let (host, path) = client.target(bucket.as_deref(), key.as_deref());
-        let host_value =
-            HeaderValue::from_str(&host).map_err(|e| StoreError::Request(e.to_string()))?;
-        headers.insert(HOST, host_value);
+        let bad = |error: http::Error| StoreError::Request(error.to_string());
+        let (host, mut target) =
+            client.target(request.bucket.as_deref(), request.key.as_deref())?;
+        headers.insert(HOST, host.header);
         let had_body = body.is_some();
         let body = body.unwrap_or_else(pump::empty);
         let length = http_body::Body::size_hint(&body)
             .exact()
             .ok_or_else(|| StoreError::Request("body of unknown length".into()))?;
-        if had_body || matches!(method, Method::PUT | Method::POST) {
+        if had_body || matches!(request.method, Method::PUT | Method::POST) {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
         }
-        let raw_query = query.encode();
+        let path = target.len();
+        if !request.query.is_empty() {
+            target.push('?');
+            target.push_str(&request.query.encode());
+        }
         if let Some(signer) = &self.signer {
+            let (path, query) = target.split_at(path);
             signer
                 .sign(
-                    &method,
-                    &path,
-                    &raw_query,
+                    &request.method,
+                    path,
+                    query.strip_prefix('?').unwrap_or_default(),
                     &mut headers,
                     "UNSIGNED-PAYLOAD",
                     (client.now)(),
                 )
                 .map_err(|e| StoreError::Request(e.to_string()))?;
         }
-        let target = if raw_query.is_empty() {
-            format!("{}://{host}{path}", client.scheme)
-        } else {
-            format!("{}://{host}{path}?{raw_query}", client.scheme)
-        };
-        let sent = Arc::new(AtomicBool::new(length == 0));
-        let body = watch_end(body, sent.clone());
-        let mut built = http::Request::builder()
-            .method(method)
-            .uri(target)
-            .body(body)
-            .map_err(|e| StoreError::Request(e.to_string()))?;
+        let target = PathAndQuery::from_maybe_shared(Bytes::from(target));
+        let sent = Sent::new(length);
+        let mut built = http::Request::new(sent.watch(body));
+        *built.method_mut() = request.method.clone();
+        *built.uri_mut() = Uri::from(target.map_err(|error| bad(error.into()))?);
         *built.headers_mut() = headers;
 
-        let answer = client.http.request(built);
+        let answer = client.pool.send(&host.name, built);
         tokio::pin!(answer);
         // The limit runs only while the store holds things up, not while a client uploads.
         let mut waited_since_end = false;
@@ -361,14 +366,14 @@ impl Store {
                 Ok(Ok(response)) => break response,
                 Ok(Err(error)) if caused_by_body(&error) => return Err(StoreError::Aborted),
                 Ok(Err(error)) => return Err(StoreError::Unreachable(chain(&error))),
-                Err(_) if sent.load(Ordering::Acquire) && waited_since_end => {
+                Err(_) if sent.is() && waited_since_end => {
                     return Err(StoreError::Timeout);
                 }
-                Err(_) => waited_since_end = sent.load(Ordering::Acquire),
+                Err(_) => waited_since_end = sent.is(),
             }
         };
         let status = response.status();
-        if sent.load(Ordering::Acquire) {
+        if sent.is() {
             metrics::bytes(Side::Store, Direction::In, length);
         }
         if status.is_success() || status == StatusCode::NOT_MODIFIED {
@@ -425,10 +430,28 @@ impl Store {
     }
 }
 
-/// Paces the body, and notes when it has been taken to its end.
-fn watch_end(body: BoxBody, sent: Arc<AtomicBool>) -> BoxBody {
-    let body = pump::OnEnd::new(body, move || sent.store(true, Ordering::Release));
-    pump::Paced::new(body).boxed()
+/// Whether a request's body has been taken to its end. None where there is nothing to be taken.
+struct Sent(Option<Arc<AtomicBool>>);
+
+impl Sent {
+    /// Of a body of so many bytes.
+    fn new(length: u64) -> Self {
+        Self((length > 0).then(Arc::default))
+    }
+
+    /// Paces the body, and notes its end.
+    fn watch(&self, body: BoxBody) -> BoxBody {
+        let Some(sent) = self.0.clone() else {
+            return body;
+        };
+        let body = pump::OnEnd::new(body, move || sent.store(true, Ordering::Release));
+        pump::Paced::new(body).boxed()
+    }
+
+    fn is(&self) -> bool {
+        let sent = self.0.as_ref();
+        sent.is_none_or(|sent| sent.load(Ordering::Acquire))
+    }
 }
 
 /// Whether a request failed because its own body did.

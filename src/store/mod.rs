@@ -2,8 +2,8 @@
 //! plaintext, no knowledge of the format.
 
 mod client;
-mod connect;
 mod error;
+mod pool;
 mod resume;
 
 pub use client::{Addressing, Client, Options, Request, Response, Store, Timeouts};
