@@ -97,7 +97,7 @@ impl Policy {
             return Err(Denied::NothingAsked);
         }
         for need in &needs {
-            decide(user, &self.blocked, need)?;
+            decide(user, &self.blocked, need.action(), need)?;
         }
         Ok(Permit {
             user: Arc::clone(user),
@@ -169,11 +169,9 @@ impl Permit {
             .iter()
             .filter(|need| need.action() == Action::Write)
             .all(|need| match need.target() {
-                Target::Object(key) => self.permits(&Need::object(
-                    Action::Overwrite,
-                    need.bucket_name(),
-                    key.as_str(),
-                )),
+                Target::Object(_) => {
+                    decide(&self.user, &self.blocked, Action::Overwrite, need).is_ok()
+                }
                 _ => false,
             })
     }
@@ -190,7 +188,7 @@ impl Permit {
     ///
     /// [`Denied`] where it is not granted.
     pub fn check(&self, need: &Need) -> Result<(), Denied> {
-        decide(&self.user, &self.blocked, need)
+        decide(&self.user, &self.blocked, need.action(), need)
     }
 
     /// Those of `buckets` on which the user has any right, for `ListBuckets`. `name` says which
@@ -207,7 +205,13 @@ impl Permit {
     }
 }
 
-fn decide(user: &User, blocked: &HashSet<String>, need: &Need) -> Result<(), Denied> {
+/// Whether the user may do `action` on what `need` is about.
+fn decide(
+    user: &User,
+    blocked: &HashSet<String>,
+    action: Action,
+    need: &Need,
+) -> Result<(), Denied> {
     match need.target() {
         Target::Buckets => return Ok(()),
         Target::Service => return Err(Denied::Service),
@@ -216,10 +220,10 @@ fn decide(user: &User, blocked: &HashSet<String>, need: &Need) -> Result<(), Den
     if blocked.contains(need.bucket_name()) {
         return Err(Denied::Blocked);
     }
-    if user.rules.iter().any(|rule| rule.grants(need)) {
+    if user.rules.iter().any(|rule| rule.allows(action, need)) {
         Ok(())
     } else {
-        Err(Denied::NotGranted(need.action()))
+        Err(Denied::NotGranted(action))
     }
 }
 

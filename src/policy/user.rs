@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::action::Actions;
+use super::action::{Action, Actions};
 use super::glob::Pattern;
 use super::need::{Need, Target};
 use crate::secret::Secret;
@@ -57,13 +57,18 @@ impl Rule {
     /// Whether this rule grants `need`.
     #[must_use]
     pub fn grants(&self, need: &Need) -> bool {
+        self.allows(need.action(), need)
+    }
+
+    /// Whether it grants `action` on what `need` is about.
+    pub(super) fn allows(&self, action: Action, need: &Need) -> bool {
         match need.target() {
             Target::Buckets => return true,
             Target::Service => return false,
             Target::Visible => return !self.actions.is_empty() && self.covers(need.bucket_name()),
             Target::Object(_) | Target::Prefix(_) | Target::Bucket => {}
         }
-        if !self.actions.contains(need.action()) || !self.covers(need.bucket_name()) {
+        if !self.actions.contains(action) || !self.covers(need.bucket_name()) {
             return false;
         }
         if self.prefixes.is_empty() {
