@@ -225,12 +225,16 @@ pub fn hex(bytes: &[u8]) -> String {
 
 /// Appends bytes as lower-case hexadecimal.
 pub(super) fn push_hex(text: &mut String, bytes: &[u8]) {
-    const DIGITS: [char; 16] = [
-        '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
-    ];
-    for byte in bytes {
-        text.push(DIGITS[usize::from(byte >> 4)]);
-        text.push(DIGITS[usize::from(byte & 15)]);
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    // By pieces of a hash: a text that is longer by one digit at a time looks for room each time.
+    for bytes in bytes.chunks(32) {
+        let mut digits = [0; 64];
+        for (pair, byte) in digits.chunks_exact_mut(2).zip(bytes) {
+            pair[0] = DIGITS[usize::from(byte >> 4)];
+            pair[1] = DIGITS[usize::from(byte & 15)];
+        }
+        let digits = &digits[..2 * bytes.len()];
+        text.push_str(std::str::from_utf8(digits).unwrap_or_default());
     }
 }
 
@@ -243,8 +247,13 @@ pub fn unhex32(text: &str) -> Option<[u8; 32]> {
     let mut bytes = [0; 32];
     for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
         for digit in pair {
-            let digit = char::from(*digit).to_digit(16)?;
-            *byte = *byte << 4 | u8::try_from(digit).ok()?;
+            let digit = match digit {
+                b'0'..=b'9' => digit - b'0',
+                b'a'..=b'f' => digit - b'a' + 10,
+                b'A'..=b'F' => digit - b'A' + 10,
+                _ => return None,
+            };
+            *byte = *byte << 4 | digit;
         }
     }
     Some(bytes)
