@@ -45,22 +45,20 @@ impl Record {
         V: AsRef<[u8]>,
     {
         const NAMES: [&str; 3] = [HEADER_ENVELOPE, HEADER_INFO, HEADER_MAC];
-        let mut found: [Option<String>; 3] = [None, None, None];
+        let mut found: [Option<V>; 3] = [None, None, None];
         for (name, value) in headers {
             let position = NAMES
                 .into_iter()
                 .position(|known| name.as_ref().eq_ignore_ascii_case(known));
             let Some(at) = position else { continue };
-            let value =
-                std::str::from_utf8(value.as_ref()).map_err(|_| RecordError::Base64(NAMES[at]))?;
-            if found[at].replace(value.to_owned()).is_some() {
+            if found[at].replace(value).is_some() {
                 return Err(RecordError::Twice(NAMES[at]));
             }
         }
         match found {
             [None, None, None] => Ok(None),
             [Some(envelope), Some(info), Some(mac)] => {
-                Self::from_header_values(&envelope, &info, &mac).map(Some)
+                Self::from_header_values(envelope, info, mac).map(Some)
             }
             [None, ..] => Err(RecordError::Missing(HEADER_ENVELOPE)),
             [_, None, _] => Err(RecordError::Missing(HEADER_INFO)),
@@ -73,8 +71,12 @@ impl Record {
     /// # Errors
     ///
     /// [`RecordError::Base64`].
-    pub fn from_header_values(envelope: &str, info: &str, mac: &str) -> Result<Self, RecordError> {
-        let decode = |name, value: &str| {
+    pub fn from_header_values<V: AsRef<[u8]>>(
+        envelope: V,
+        info: V,
+        mac: V,
+    ) -> Result<Self, RecordError> {
+        let decode = |name, value: V| {
             URL_SAFE_NO_PAD
                 .decode(value)
                 .map_err(|_| RecordError::Base64(name))
