@@ -79,7 +79,8 @@ pin_project! {
     pub struct VerifyBody<B> {
         #[pin]
         inner: B,
-        decoder: Option<Decoder<ChunkVerifier>>,
+        // Apart, because it is large and most bodies have none.
+        decoder: Option<Box<Decoder<ChunkVerifier>>>,
         hashes: Option<Hashes>,
         md5: Option<LanedMd5>,
         // Behind the last byte, while MD5 is awaited.
@@ -105,7 +106,7 @@ impl<B> VerifyBody<B> {
         let md5 = hashes.without_md5().then(|| Lanes::shared().stream(length));
         Self {
             inner,
-            decoder,
+            decoder: decoder.map(Box::new),
             hashes: Some(hashes),
             md5,
             trailers: None,
@@ -217,7 +218,12 @@ where
                             },
                         );
                     }
-                    match this.decoder.take().map(Decoder::finish).transpose() {
+                    match this
+                        .decoder
+                        .take()
+                        .map(|decoder| decoder.finish())
+                        .transpose()
+                    {
                         Ok(trailers) => *this.trailers = Some(trailers.unwrap_or_default()),
                         Err(error) => return fail(this.done, error.into()),
                     }
