@@ -261,9 +261,9 @@ impl Lister<'_> {
             });
         }
         let fact = self.service.facts.find(&FactKey {
-            bucket: self.call.endpoint.bucket.clone(),
-            key: key.to_owned(),
-            store_etag: entry.store_etag.clone(),
+            bucket: self.call.endpoint.bucket.as_str(),
+            key,
+            store_etag: &entry.store_etag,
             stored_len: entry.stored_len,
         })?;
         // The day until which those are read may have passed since.

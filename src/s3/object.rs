@@ -447,9 +447,9 @@ impl Service {
     pub fn learn(&self, target: &Target<'_>, store_etag: &str, stored_len: u64, fact: Fact) {
         self.tails.keep_only(target, store_etag);
         let key = FactKey {
-            bucket: target.bucket.to_owned(),
-            key: target.key.to_owned(),
-            store_etag: store_etag.to_owned(),
+            bucket: target.bucket,
+            key: target.key,
+            store_etag,
             stored_len,
         };
         self.facts.learn(key, fact);

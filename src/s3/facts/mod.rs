@@ -24,13 +24,13 @@ const SCOPES: usize = 1024;
 
 /// Which bytes at the store.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct FactKey {
+pub struct FactKey<S = String> {
     /// Bucket.
-    pub bucket: String,
+    pub bucket: S,
     /// Object key.
-    pub key: String,
+    pub key: S,
     /// The store's ETag without quotes.
-    pub store_etag: String,
+    pub store_etag: S,
     /// Stored length.
     pub stored_len: u64,
 }
@@ -239,7 +239,7 @@ impl Facts {
     }
 
     /// Looks up.
-    pub fn find(&self, key: &FactKey) -> Option<Fact> {
+    pub fn find<S: AsRef<str>>(&self, key: &FactKey<S>) -> Option<Fact> {
         let found = self.entries.as_ref()?.get(&self.place(key));
         let event = if found.is_some() {
             CacheEvent::Hit
@@ -251,7 +251,7 @@ impl Facts {
     }
 
     /// Remembers.
-    pub fn learn(&self, key: FactKey, fact: Fact) {
+    pub fn learn<S: AsRef<str>>(&self, key: FactKey<S>, fact: Fact) {
         let Some(entries) = &self.entries else {
             return;
         };
@@ -266,15 +266,16 @@ impl Facts {
     }
 
     /// The hash of everything that must be the same for a fact to hold.
-    fn place(&self, key: &FactKey) -> Place {
-        let scope = self.scopes.get(key.bucket.as_str()).unwrap_or_else(|| {
-            let scope = Sha256::digest((self.scope)(&key.bucket)).into();
-            self.scopes.insert(key.bucket.clone(), scope);
+    fn place<S: AsRef<str>>(&self, key: &FactKey<S>) -> Place {
+        let bucket = key.bucket.as_ref();
+        let scope = self.scopes.get(bucket).unwrap_or_else(|| {
+            let scope = Sha256::digest((self.scope)(bucket)).into();
+            self.scopes.insert(bucket.to_owned(), scope);
             scope
         });
         let mut hash = Sha256::new();
         hash.update(scope);
-        for text in [&key.bucket, &key.key, &key.store_etag] {
+        for text in [bucket, key.key.as_ref(), key.store_etag.as_ref()] {
             hash.update((text.len() as u64).to_be_bytes());
             hash.update(text);
         }
