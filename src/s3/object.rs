@@ -653,17 +653,32 @@ pub async fn read_exactly(
 ) -> Result<Bytes, Error> {
     let len = range.end - range.start;
     let mut body = target.stream(response, range);
-    let mut bytes = BytesMut::with_capacity(usize::try_from(len).unwrap_or_default());
+    // The shortest come in one piece.
+    let mut first = Bytes::new();
+    let mut bytes = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        if let Ok(data) = frame?.into_data() {
-            if (bytes.len() + data.len()) as u64 > len {
-                return Err(Integrity::Trailing.into());
-            }
-            bytes.extend_from_slice(&data);
+        let Ok(data) = frame?.into_data() else {
+            continue;
+        };
+        if (first.len() + bytes.len() + data.len()) as u64 > len {
+            return Err(Integrity::Trailing.into());
         }
+        if first.is_empty() && bytes.is_empty() {
+            first = data;
+            continue;
+        }
+        if bytes.is_empty() {
+            bytes.reserve(usize::try_from(len).unwrap_or_default());
+            bytes.extend_from_slice(&std::mem::take(&mut first));
+        }
+        bytes.extend_from_slice(&data);
     }
+    let bytes = match first.is_empty() {
+        true => bytes.freeze(),
+        false => first,
+    };
     if bytes.len() as u64 == len {
-        Ok(bytes.freeze())
+        Ok(bytes)
     } else {
         Err(Integrity::Truncated.into())
     }
