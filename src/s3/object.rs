@@ -134,7 +134,11 @@ impl Found {
 
 /// In double quotes.
 pub fn quoted(etag: &str) -> String {
-    format!("\"{etag}\"")
+    let mut quoted = String::with_capacity(etag.len() + 2);
+    quoted.push('"');
+    quoted.push_str(etag);
+    quoted.push('"');
+    quoted
 }
 
 /// Without quotes and weakness.
@@ -522,7 +526,7 @@ pub fn shown_etag(settings: &BucketSettings, tag: FactTag, store_etag: &str) -> 
         (EtagMode::Md5, FactTag::Multipart(md5, count)) => format!("{}-{count}", hex(&md5)),
         (_, FactTag::Plain) => store_etag.to_owned(),
         _ if store_etag.contains('-') => store_etag.to_owned(),
-        _ => format!("{store_etag}-1"),
+        _ => [store_etag, "-1"].concat(),
     }
 }
 
