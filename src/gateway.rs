@@ -53,6 +53,8 @@ use crate::telemetry::Metrics;
 use crate::telemetry::metrics;
 use crate::wire::{self, ClientBody, Notes, Outcome, Signals, Told, Tracked};
 
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-request-id");
+
 /// How often the admin listener's readiness asks the store.
 const PROBE_EVERY: Duration = Duration::from_secs(10);
 
@@ -256,7 +258,7 @@ impl Gateway {
         signals: Signals,
     ) -> http::Response<Tracked> {
         let mut outcome = Outcome::new(request_id(), request.method().clone(), peer);
-        let resource = request.uri().path().to_owned();
+        let uri = request.uri().clone();
         let unread = http_body::Body::size_hint(request.body()).exact() != Some(0);
         let expects = request.headers().contains_key(EXPECT);
         let declared = browser::content_length(request.headers()).unwrap_or(u64::MAX);
@@ -269,7 +271,7 @@ impl Gateway {
                 }
                 outcome.notes.code.clone_from(&told.code);
                 let mut answer =
-                    wire::error::answer(&told, &outcome.method, &resource, &outcome.id);
+                    wire::error::answer(&told, &outcome.method, uri.path(), &outcome.id);
                 // A client that got this instead of `100 Continue` may or may not send its body now, and
                 // some go on with the next request: what follows on this connection means nothing. Nor
                 // does it where the body was not read to its end: the connection will not be used again,
@@ -368,7 +370,7 @@ impl Gateway {
             take_from_query(&query, &mut headers).map_err(|error| Box::new(Told::auth(&error)))?;
         }
         let endpoint =
-            s3::route(&head.method, &target, &query, &headers).map_err(boxed(Told::route))?;
+            s3::route(&head.method, target, &query, &headers).map_err(boxed(Told::route))?;
         outcome.operation = endpoint.kind.name();
         let needs = s3::needs(&endpoint, &head.method, &query, &headers);
         let permit = self
@@ -655,7 +657,7 @@ fn respond(answer: Response, outcome: Outcome) -> http::Response<Tracked> {
         headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
     if let Ok(id) = HeaderValue::from_str(&outcome.id) {
-        headers.insert(HeaderName::from_static("x-amz-request-id"), id);
+        headers.insert(REQUEST_ID, id);
     }
     headers.insert(SERVER, HeaderValue::from_static("Sealgate"));
     let mut response = http::Response::new(Tracked::new(body, status.as_u16(), length, outcome));

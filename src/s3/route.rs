@@ -4,10 +4,15 @@
 //! request on an object goes on only where its sub-resource is one of the few that are known to carry
 //! settings; everything else is an operation that seals, or `NotImplemented`.
 
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderName, Method};
 
 use crate::policy::{Action, Need};
 use crate::protocol::uri::{Query, Target};
+
+/// Headers that decide which operation a request asks for, or what it needs.
+const COPY_SOURCE: HeaderName = HeaderName::from_static("x-amz-copy-source");
+const WRITE_OFFSET: HeaderName = HeaderName::from_static("x-amz-write-offset-bytes");
+const BYPASS_GOVERNANCE: HeaderName = HeaderName::from_static("x-amz-bypass-governance-retention");
 
 /// What a request is about, from its method, path and query.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -188,14 +193,14 @@ pub(super) fn is_parameter(name: &str) -> bool {
 /// [`RouteError`].
 pub fn route(
     method: &Method,
-    target: &Target,
+    target: Target,
     query: &Query,
     headers: &HeaderMap,
 ) -> Result<Endpoint, RouteError> {
     let (bucket, key) = (target.bucket(), target.key());
     let has = |name: &str| query.contains(name);
     let may_copy = *method == Method::PUT || *method == Method::POST && !has("uploadId");
-    if !may_copy && bucket.is_some() && headers.contains_key("x-amz-copy-source") {
+    if !may_copy && bucket.is_some() && headers.contains_key(COPY_SOURCE) {
         return Err(RouteError::InvalidArgument {
             name: "x-amz-copy-source",
             problem: "only requests that copy can have a source",
@@ -209,11 +214,12 @@ pub fn route(
         (Some(_), None) => bucket_route(method, query, &has)?,
         (Some(_), Some(_)) => object_route(method, query, &has, headers)?,
     };
-    Ok(Endpoint {
-        kind,
-        bucket: bucket.unwrap_or_default().to_owned(),
-        key: key.unwrap_or_default().to_owned(),
-    })
+    let (bucket, key) = match target {
+        Target::Service => (String::new(), String::new()),
+        Target::Bucket { bucket } => (bucket, String::new()),
+        Target::Object { bucket, key } => (bucket, key),
+    };
+    Ok(Endpoint { kind, bucket, key })
 }
 
 fn bucket_route(
@@ -284,7 +290,7 @@ fn object_route(
             Method::PUT if !has("partNumber") => {
                 Err(RouteError::MethodNotAllowed(Resource::Upload))
             }
-            Method::PUT if headers.contains_key("x-amz-copy-source") => Ok(Kind::UploadPartCopy),
+            Method::PUT if headers.contains_key(COPY_SOURCE) => Ok(Kind::UploadPartCopy),
             Method::PUT => Ok(Kind::UploadPart),
             Method::GET => Ok(Kind::ListParts),
             Method::POST => Ok(Kind::CompleteMultipartUpload),
@@ -341,8 +347,8 @@ fn object_route(
     match *method {
         Method::GET => Ok(Kind::GetObject),
         Method::HEAD => Ok(Kind::HeadObject),
-        Method::PUT if headers.contains_key("x-amz-copy-source") => Ok(Kind::CopyObject),
-        Method::PUT if headers.contains_key("x-amz-write-offset-bytes") => {
+        Method::PUT if headers.contains_key(COPY_SOURCE) => Ok(Kind::CopyObject),
+        Method::PUT if headers.contains_key(WRITE_OFFSET) => {
             Err(RouteError::NotImplemented("appending to objects"))
         }
         Method::PUT => Ok(Kind::PutObject),
@@ -407,7 +413,7 @@ pub fn needs(
         }
         Kind::ObjectSetting(_) => vec![Need::bucket(Action::Admin, bucket)],
     };
-    if headers.contains_key("x-amz-bypass-governance-retention") {
+    if headers.contains_key(BYPASS_GOVERNANCE) {
         needs.push(Need::bucket(Action::Admin, bucket));
     }
     needs
@@ -430,7 +436,7 @@ mod tests {
             },
             None => Target::Bucket { bucket },
         };
-        route(&method, &target, &parsed, &HeaderMap::new()).map(|endpoint| endpoint.kind)
+        route(&method, target, &parsed, &HeaderMap::new()).map(|endpoint| endpoint.kind)
     }
 
     #[test]
@@ -557,7 +563,7 @@ mod tests {
             for target in [&bucket, &object] {
                 assert!(
                     matches!(
-                        route(&method, target, &query, &headers),
+                        route(&method, target.clone(), &query, &headers),
                         Err(RouteError::InvalidArgument {
                             name: "x-amz-copy-source",
                             ..
@@ -567,7 +573,7 @@ mod tests {
                 );
             }
         }
-        let copy = route(&Method::PUT, &object, &Query::default(), &headers);
+        let copy = route(&Method::PUT, object, &Query::default(), &headers);
         assert_eq!(copy.map(|endpoint| endpoint.kind), Ok(Kind::CopyObject));
     }
 
