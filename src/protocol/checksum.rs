@@ -8,15 +8,15 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use crc_fast::CrcAlgorithm;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use md5::{Digest as _, Md5};
 use sha1::Sha1;
 use sha2::Sha256;
 
-const CONTENT_MD5: &str = "content-md5";
+const CONTENT_MD5: HeaderName = HeaderName::from_static("content-md5");
 const PREFIX: &str = "x-amz-checksum-";
-const SDK_ALGORITHM: &str = "x-amz-sdk-checksum-algorithm";
-const TRAILER: &str = "x-amz-trailer";
+const SDK_ALGORITHM: HeaderName = HeaderName::from_static("x-amz-sdk-checksum-algorithm");
+const TRAILER: HeaderName = HeaderName::from_static("x-amz-trailer");
 
 /// Names with the prefix of a checksum header that are not values.
 const NOT_VALUES: [&str; 3] = ["mode", "algorithm", "type"];

@@ -4,7 +4,8 @@
 //! Evaluation follows RFC 9110, section 13.2.2, which is also what S3 documents for its
 //! combinations: an ETag condition makes the date condition beside it irrelevant.
 
-use http::HeaderMap;
+use http::header::{IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE};
+use http::{HeaderMap, HeaderName};
 
 use super::date::parse_http_date;
 
@@ -62,10 +63,10 @@ impl Conditions {
         Self::from_names(
             headers,
             [
-                "if-match",
-                "if-none-match",
-                "if-modified-since",
-                "if-unmodified-since",
+                IF_MATCH,
+                IF_NONE_MATCH,
+                IF_MODIFIED_SINCE,
+                IF_UNMODIFIED_SINCE,
             ],
         )
     }
@@ -80,13 +81,14 @@ impl Conditions {
                 "x-amz-copy-source-if-none-match",
                 "x-amz-copy-source-if-modified-since",
                 "x-amz-copy-source-if-unmodified-since",
-            ],
+            ]
+            .map(HeaderName::from_static),
         )
     }
 
-    fn from_names(headers: &HeaderMap, names: [&str; 4]) -> Self {
+    fn from_names(headers: &HeaderMap, names: [HeaderName; 4]) -> Self {
         let [if_match, if_none_match, modified, unmodified] = names;
-        let date = |name| {
+        let date = |name: HeaderName| {
             headers
                 .get(name)
                 .and_then(|value| value.to_str().ok())
@@ -198,7 +200,7 @@ impl Tags {
         Self::List(Vec::new())
     }
 
-    fn from_headers(headers: &HeaderMap, name: &str) -> Option<Self> {
+    fn from_headers(headers: &HeaderMap, name: HeaderName) -> Option<Self> {
         let mut tags: Option<Self> = None;
         for value in headers.get_all(name) {
             let text = String::from_utf8_lossy(value.as_bytes());

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::CONTENT_RANGE;
+use http::header::{CONTENT_RANGE, RANGE};
 use http::{HeaderMap, HeaderName, Method, StatusCode};
 use http_body_util::{BodyExt, Full};
 
@@ -50,7 +50,7 @@ pub async fn get(service: &Service, call: Call) -> Result<Response, Error> {
     let wanted = match parts::part_number(&call)? {
         Some(number) => Some(Wanted::Part(number)),
         None => call
-            .header("range")
+            .header(RANGE)
             .and_then(RangeSpec::parse)
             .map(Wanted::Range),
     };
@@ -68,7 +68,11 @@ pub async fn get(service: &Service, call: Call) -> Result<Response, Error> {
 
 /// Conditions of a read on what was found.
 pub fn check_conditions(call: &Call, found: &Found) -> Result<(), Error> {
-    match Conditions::from_headers(&call.headers).evaluate_read(found.current()) {
+    let conditions = Conditions::from_headers(&call.headers);
+    if conditions.is_empty() {
+        return Ok(());
+    }
+    match conditions.evaluate_read(found.current()) {
         Outcome::NotModified => {
             let mut headers = found.response_headers();
             headers.remove(http::header::CONTENT_TYPE);

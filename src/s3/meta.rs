@@ -11,6 +11,19 @@ use crate::protocol::aws_chunked::strip_aws_chunked;
 /// What stores make up differently where a client sends no type, so it is always sent.
 const DEFAULT_CONTENT_TYPE: HeaderValue = HeaderValue::from_static("binary/octet-stream");
 
+const REQUEST_PAYER: HeaderName = HeaderName::from_static("x-amz-request-payer");
+const EXPECTED_OWNER: HeaderName = HeaderName::from_static("x-amz-expected-bucket-owner");
+const EXPECTED_SOURCE_OWNER: HeaderName =
+    HeaderName::from_static("x-amz-source-expected-bucket-owner");
+const ENCRYPTION: HeaderName = HeaderName::from_static("x-amz-server-side-encryption");
+
+/// The headers of a record.
+const RECORD: [HeaderName; 3] = [
+    HeaderName::from_static(envelope::HEADER_ENVELOPE),
+    HeaderName::from_static(envelope::HEADER_INFO),
+    HeaderName::from_static(envelope::HEADER_MAC),
+];
+
 /// Request headers that go on with a write as they are.
 fn passes_on_write(name: &str) -> bool {
     name.starts_with("x-amz-grant-")
@@ -51,17 +64,23 @@ fn passes_back(name: &str) -> bool {
 /// (sealed) body: length, ETag, checksums.
 pub fn common_response(from: &HeaderMap) -> HeaderMap {
     let mut to = HeaderMap::new();
+    pass_back(from, &mut to);
+    to
+}
+
+fn pass_back(from: &HeaderMap, to: &mut HeaderMap) {
     for (name, value) in from {
         if passes_back(name.as_str()) {
             to.append(name.clone(), value.clone());
         }
     }
-    to
 }
 
 /// Headers of an object as a client sees them.
 pub fn object_response(from: &HeaderMap) -> HeaderMap {
-    let mut to = common_response(from);
+    // Room for those that every answer has beside them.
+    let mut to = HeaderMap::with_capacity(12);
+    pass_back(from, &mut to);
     for (name, value) in from {
         if envelope::bound_header(name.as_str()) {
             to.append(name.clone(), value.clone());
@@ -169,7 +188,7 @@ pub fn refuse_customer_keys(from: &HeaderMap) -> Result<(), Error> {
 /// [`Error::InvalidArgument`], and as [`refuse_customer_keys`].
 pub fn check_read(from: &HeaderMap) -> Result<(), Error> {
     refuse_customer_keys(from)?;
-    if from.contains_key("x-amz-server-side-encryption") {
+    if from.contains_key(ENCRYPTION) {
         return Err(Error::InvalidArgument {
             name: "x-amz-server-side-encryption",
             problem: "the header is not supported for this operation",
@@ -181,9 +200,9 @@ pub fn check_read(from: &HeaderMap) -> Result<(), Error> {
 /// Headers that go on with any request on an existing object.
 pub fn read_settings(from: &HeaderMap) -> HeaderMap {
     let mut to = HeaderMap::new();
-    for name in ["x-amz-request-payer", "x-amz-expected-bucket-owner"] {
-        if let Some(value) = from.get(name) {
-            to.insert(HeaderName::from_static(name), value.clone());
+    for name in [REQUEST_PAYER, EXPECTED_OWNER] {
+        if let Some(value) = from.get(&name) {
+            to.insert(name, value.clone());
         }
     }
     to
@@ -193,14 +212,11 @@ pub fn read_settings(from: &HeaderMap) -> HeaderMap {
 pub fn source_settings(from: &HeaderMap) -> HeaderMap {
     let mut to = HeaderMap::new();
     for (name, sent_as) in [
-        ("x-amz-request-payer", "x-amz-request-payer"),
-        (
-            "x-amz-source-expected-bucket-owner",
-            "x-amz-expected-bucket-owner",
-        ),
+        (REQUEST_PAYER, REQUEST_PAYER),
+        (EXPECTED_SOURCE_OWNER, EXPECTED_OWNER),
     ] {
         if let Some(value) = from.get(name) {
-            to.insert(HeaderName::from_static(sent_as), value.clone());
+            to.insert(sent_as, value.clone());
         }
     }
     to
@@ -208,8 +224,8 @@ pub fn source_settings(from: &HeaderMap) -> HeaderMap {
 
 /// Puts the three sealgate headers.
 pub fn set_record(headers: &mut HeaderMap, record: &Record) {
-    for (name, value) in record.to_headers() {
-        super::call::set_owned(headers, HeaderName::from_static(name), value);
+    for (name, value) in RECORD.into_iter().zip(record.header_values()) {
+        super::call::set_owned(headers, name, value);
     }
 }
 

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, IF_MATCH, RANGE};
+use http::header::{AsHeaderName, CONTENT_LENGTH, CONTENT_RANGE, ETAG, IF_MATCH, RANGE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body_util::BodyExt;
 
@@ -541,14 +541,14 @@ pub fn hex(bytes: &[u8]) -> String {
 
 /// The store's ETag of an answer, without quotes.
 pub fn store_etag(headers: &HeaderMap) -> String {
-    text(headers, "etag")
+    text(headers, ETAG)
         .map(unquoted)
         .unwrap_or_default()
         .to_owned()
 }
 
 /// A header as text.
-pub fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+pub fn text(headers: &HeaderMap, name: impl AsHeaderName) -> Option<&str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
@@ -575,14 +575,14 @@ fn plain(
 
 /// `Content-Length` of an answer.
 pub fn content_length(headers: &HeaderMap) -> Result<u64, StoreError> {
-    text(headers, CONTENT_LENGTH.as_str())
+    text(headers, CONTENT_LENGTH)
         .and_then(|value| value.parse().ok())
         .ok_or(StoreError::Malformed("no content length"))
 }
 
 /// The total of `Content-Range: bytes a-b/total`.
 pub fn content_range_total(headers: &HeaderMap) -> Option<u64> {
-    text(headers, CONTENT_RANGE.as_str())?
+    text(headers, CONTENT_RANGE)?
         .rsplit_once('/')?
         .1
         .parse()

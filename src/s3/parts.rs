@@ -245,7 +245,7 @@ pub fn set_part(
 
 /// Whether the client asks for checksums.
 pub fn checksum_wanted(call: &Call) -> bool {
-    call.header("x-amz-checksum-mode")
+    call.header(HeaderName::from_static("x-amz-checksum-mode"))
         .is_some_and(|mode| mode.eq_ignore_ascii_case("enabled"))
 }
 

@@ -19,6 +19,8 @@ use crate::pump::{self, BodyError, BoxBody, Capture, Failure, FooterSource, Seal
 use crate::store::{Store, StoreError};
 use crate::telemetry::metrics::{self, Direction, StreamGuard};
 
+const OBJECT_SIZE: HeaderName = HeaderName::from_static("x-amz-object-size");
+
 /// Longest body of one PUT (S3: 5 GiB).
 const MAX_PUT: u64 = 5 * 1024 * 1024 * 1024;
 
@@ -65,9 +67,8 @@ pub async fn put(service: &Service, call: Call) -> Result<Response, Error> {
     let mut answer = meta::common_response(&done.store_headers);
     set(&mut answer, ETAG, &quoted(&done.etag));
     // Where the store tells how long the object is now, it means the sealed one.
-    let size = HeaderName::from_static("x-amz-object-size");
-    if done.store_headers.contains_key(&size) {
-        set(&mut answer, size, &length.to_string());
+    if done.store_headers.contains_key(OBJECT_SIZE) {
+        set(&mut answer, OBJECT_SIZE, &length.to_string());
     }
     if let Some(checksum) = done.checksum {
         set(
