@@ -269,6 +269,9 @@ pub fn is_bucket_name(name: &str) -> bool {
 /// Appends `bytes` with everything but `A-Z a-z 0-9 - . _ ~` as `%XX` in upper case (AWS: "UriEncode");
 /// slashes too, unless `keep_slash`.
 pub fn percent_encode_into(out: &mut String, bytes: &[u8], keep_slash: bool) {
+    if let Some(plain) = plain(bytes, keep_slash) {
+        return out.push_str(plain);
+    }
     for &byte in bytes {
         if passes(byte, keep_slash) {
             out.push(char::from(byte));
@@ -289,6 +292,10 @@ pub fn reencode_into(
     plus_is_space: bool,
     keep_slash: bool,
 ) -> Result<(), UriError> {
+    if let Some(plain) = plain(raw.as_bytes(), keep_slash) {
+        out.extend_from_slice(plain.as_bytes());
+        return Ok(());
+    }
     let mut bytes = raw.bytes();
     while let Some(byte) = bytes.next() {
         let byte = decode_byte(byte, &mut bytes, plus_is_space)?;
@@ -299,6 +306,12 @@ pub fn reencode_into(
         }
     }
     Ok(())
+}
+
+/// The whole, where each of its bytes stands for itself, encoded or not, as in most names.
+fn plain(bytes: &[u8], keep_slash: bool) -> Option<&str> {
+    let all = bytes.iter().all(|byte| passes(*byte, keep_slash));
+    all.then(|| std::str::from_utf8(bytes).ok()).flatten()
 }
 
 /// Whether a byte stands for itself in what is encoded.
@@ -324,6 +337,9 @@ fn escape(byte: u8) -> [u8; 3] {
 ///
 /// [`UriError::Malformed`] for a `%` without two hexadecimal digits. The result may be any bytes.
 pub fn percent_decode(raw: &str, plus_is_space: bool) -> Result<Vec<u8>, UriError> {
+    if plain(raw.as_bytes(), true).is_some() {
+        return Ok(raw.as_bytes().to_vec());
+    }
     let mut decoded = Vec::with_capacity(raw.len());
     let mut bytes = raw.bytes();
     while let Some(byte) = bytes.next() {
