@@ -104,7 +104,12 @@ where
         Self::begin(sealing, inner, core, Ending::Footer(footer))
     }
 
-    fn begin(sealing: Sealing, inner: B, core: Core, ending: Ending<F>) -> Result<Self, BodyError> {
+    fn begin(
+        mut sealing: Sealing,
+        inner: B,
+        core: Core,
+        ending: Ending<F>,
+    ) -> Result<Self, BodyError> {
         let layout = sealing.layout()?;
         let stored_len = match ending {
             Ending::Part => layout.stored_len() - FOOTER_LEN as u64,
@@ -112,7 +117,7 @@ where
         };
         let preamble = Preamble {
             core,
-            envelope: sealing.envelope.clone(),
+            envelope: std::mem::take(&mut sealing.envelope),
         };
         let preamble = preamble
             .encode()

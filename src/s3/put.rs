@@ -288,7 +288,7 @@ impl Written<'_> {
             object_id: fresh.object_id,
             segment_size: SegmentSize::GATEWAY,
             plaintext_len: length,
-            envelope: record.envelope.clone(),
+            envelope: record.envelope,
             header: fresh.header,
             footer_nonce: fresh.footer_nonce,
         };
