@@ -7,8 +7,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use quick_cache::sync::Cache;
 use quick_cache::{Equivalent, Weighter};
 
@@ -33,7 +32,7 @@ const ENTRY: u64 = 4096;
 struct Tail {
     headers: HeaderMap,
     stored_len: u64,
-    bytes: Bytes,
+    bytes: Box<[u8]>,
 }
 
 /// Bucket, key and version.
@@ -77,12 +76,12 @@ impl Tails {
     }
 
     /// Remembers the end of an object.
-    pub fn learn(&self, target: &Target<'_>, headers: &HeaderMap, stored_len: u64, bytes: &Bytes) {
+    pub fn learn(&self, target: &Target<'_>, headers: &HeaderMap, stored_len: u64, bytes: &[u8]) {
         if let Some(cache) = &self.0 {
             let tail = Tail {
-                headers: headers.clone(),
+                headers: copied(headers),
                 stored_len,
-                bytes: bytes.clone(),
+                bytes: bytes.into(),
             };
             let Asked(bucket, key, version) = target.into();
             let key = (bucket.into(), key.into(), version.map(str::to_owned));
@@ -108,6 +107,17 @@ impl Tails {
             cache.remove(&Asked::from(target));
         }
     }
+}
+
+/// The same headers in memory of their own: those of an answer keep the whole window alive that they were read into.
+fn copied(headers: &HeaderMap) -> HeaderMap {
+    let mut copy = HeaderMap::with_capacity(headers.len());
+    for (name, value) in headers {
+        if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
+            copy.append(name.clone(), value);
+        }
+    }
+    copy
 }
 
 impl Tail {
@@ -217,4 +227,26 @@ async fn ask(
         answer: answer?,
         entries: entries?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    #[test]
+    fn what_is_kept_keeps_nothing_else() {
+        let window = Bytes::from(vec![b'a'; 1 << 20]);
+        let value = |at| HeaderValue::from_maybe_shared(window.slice(at..at + 10)).unwrap();
+        let mut headers = HeaderMap::new();
+        headers.insert("etag", value(0));
+        headers.append("x-amz-meta-a", value(10));
+        headers.append("x-amz-meta-a", value(20));
+        let copy = copied(&headers);
+        assert_eq!(copy, headers);
+        drop(headers);
+        assert!(window.is_unique());
+        drop(copy);
+    }
 }
