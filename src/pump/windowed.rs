@@ -16,11 +16,6 @@ impl<T: AsyncRead> Windowed<T> {
     pub fn new(io: T) -> Self {
         Self(io.take(0))
     }
-
-    /// The connection itself.
-    pub fn get_ref(&self) -> &T {
-        self.0.get_ref()
-    }
 }
 
 impl<T: AsyncRead + Unpin> AsyncRead for Windowed<T> {
