@@ -13,7 +13,7 @@ use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 use super::Secret;
-use crate::protocol::uri::{UriError, raw_pairs, reencode_into};
+use crate::protocol::uri::{UriError, hex_digit, raw_pairs, reencode_into};
 
 /// The algorithm in `Authorization`, `X-Amz-Algorithm` and the string to sign.
 pub const ALGORITHM: &str = "AWS4-HMAC-SHA256";
@@ -247,13 +247,7 @@ pub fn unhex32(text: &str) -> Option<[u8; 32]> {
     let mut bytes = [0; 32];
     for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
         for digit in pair {
-            let digit = match digit {
-                b'0'..=b'9' => digit - b'0',
-                b'a'..=b'f' => digit - b'a' + 10,
-                b'A'..=b'F' => digit - b'A' + 10,
-                _ => return None,
-            };
-            *byte = *byte << 4 | digit;
+            *byte = *byte << 4 | hex_digit(*digit)?;
         }
     }
     Some(bytes)

@@ -382,10 +382,13 @@ fn decode_query(raw: &str) -> Result<String, UriError> {
 }
 
 /// The value of a hexadecimal digit in either case.
-pub(super) fn hex_digit(byte: u8) -> Option<u8> {
-    char::from(byte)
-        .to_digit(16)
-        .and_then(|digit| u8::try_from(digit).ok())
+pub(crate) fn hex_digit(byte: u8) -> Option<u8> {
+    match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        b'A'..=b'F' => Some(byte - b'A' + 10),
+        _ => None,
+    }
 }
 
 /// The bucket in a virtual-hosted style host name.

@@ -134,11 +134,7 @@ impl Found {
 
 /// In double quotes.
 pub fn quoted(etag: &str) -> String {
-    let mut quoted = String::with_capacity(etag.len() + 2);
-    quoted.push('"');
-    quoted.push_str(etag);
-    quoted.push('"');
-    quoted
+    ["\"", etag, "\""].concat()
 }
 
 /// Without quotes and weakness.
