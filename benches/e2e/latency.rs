@@ -75,6 +75,24 @@ struct Way<'a> {
     key: &'static str,
 }
 
+impl Way<'_> {
+    /// Uploads of so many bytes, unsigned.
+    fn put(&self, key: &str, size: u64, clients: usize) -> Job {
+        Job {
+            gateway: self.address,
+            tls: None,
+            bucket: "opaque".to_owned(),
+            key: key.to_owned(),
+            access_key: ACCESS_KEY.to_owned(),
+            direction: Direction::Up,
+            size,
+            clients,
+            payload: Payload::Unsigned,
+            rate: 0,
+        }
+    }
+}
+
 /// What a round found. All times in microseconds.
 #[derive(Clone, Copy)]
 struct Figures {
@@ -159,18 +177,7 @@ pub async fn run(setup: &Setup, asked: &Latency) {
         "| --- | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
     );
     for way in &ways {
-        let job = Job {
-            gateway: way.address,
-            tls: None,
-            bucket: "opaque".to_owned(),
-            key: way.key.to_owned(),
-            access_key: ACCESS_KEY.to_owned(),
-            direction: Direction::Up,
-            size: asked.size.0,
-            clients: 1,
-            payload: Payload::Unsigned,
-            rate: 0,
-        };
+        let job = way.put(way.key, asked.size.0, 1);
         load::run(&job, 1).await;
     }
     for direction in [Direction::Up, Direction::Down] {
@@ -303,18 +310,7 @@ fn measure(
 
 /// Uploads, for longer than the requests beside them are measured. MiB a second.
 fn upload(way: &Way<'_>, clients: usize, seconds: f64) -> f64 {
-    let job = Job {
-        gateway: way.address,
-        tls: None,
-        bucket: "opaque".to_owned(),
-        key: "drop/beside".to_owned(),
-        access_key: ACCESS_KEY.to_owned(),
-        direction: Direction::Up,
-        size: LONG,
-        clients,
-        payload: Payload::Unsigned,
-        rate: 0,
-    };
+    let job = way.put("drop/beside", LONG, clients);
     let time = FILLED + Duration::from_secs_f64(seconds);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
