@@ -1,10 +1,10 @@
-//! Speed of the hashes over a client's body: MD5 of one stream and of several side by side, at each level that the CPU
-//! has, SHA-256, and both over the same bytes.
+//! Speed of the hashes over a client's body: MD5 and SHA-256 of one stream, both over the same bytes, and each of several
+//! streams side by side, at every level that the CPU has.
 
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use sealgate::digest::{BLOCK, Backend, Md5};
+use sealgate::digest::{BLOCK, Backend, Fips180, Function, Rfc1321, Stream};
 use sealgate::protocol::checksum::Hashes;
 
 const PIECE: usize = 64 * 1024;
@@ -30,21 +30,21 @@ fn one(c: &mut Criterion) {
     group.finish();
 }
 
-fn side_by_side(c: &mut Criterion) {
-    let mut group = c.benchmark_group("MD5 side by side");
+fn side_by_side<F: Function>(c: &mut Criterion, name: &str) {
+    let mut group = c.benchmark_group(name);
     for backend in Backend::all() {
-        for streams in [1, 2, 4, 8, 16] {
-            if streams > backend.lanes() {
+        for streams in [1, 2, 4, 5, 8, 9, 16] {
+            if streams > backend.lanes::<F>() {
                 continue;
             }
             group.throughput(Throughput::Bytes((PIECE * streams) as u64));
             let data = data(streams);
             let blocks: Vec<&[[u8; BLOCK]]> = data.iter().map(|data| data.as_chunks().0).collect();
-            let mut states = vec![Md5::default(); streams];
+            let mut states = vec![Stream::<F>::default(); streams];
             let id = BenchmarkId::new(format!("{backend:?}"), streams);
             group.bench_function(id, |b| {
                 b.iter(|| {
-                    let mut states: Vec<&mut Md5> = states.iter_mut().collect();
+                    let mut states: Vec<&mut Stream<F>> = states.iter_mut().collect();
                     backend.compress(&mut states, black_box(&blocks))
                 });
             });
@@ -53,5 +53,10 @@ fn side_by_side(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, one, side_by_side);
+fn several(c: &mut Criterion) {
+    side_by_side::<Rfc1321>(c, "MD5 side by side");
+    side_by_side::<Fips180>(c, "SHA-256 side by side");
+}
+
+criterion_group!(benches, one, several);
 criterion_main!(benches);

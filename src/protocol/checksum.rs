@@ -353,6 +353,12 @@ impl Hashes {
         self.md5.take().is_some()
     }
 
+    /// Leaves SHA-256 to the caller, as well.
+    #[must_use]
+    pub fn without_sha256(&mut self) -> bool {
+        self.sha256.take().is_some()
+    }
+
     /// Takes in the next bytes of the body.
     pub fn update(&mut self, data: &[u8]) {
         for block in data.chunks(BLOCK) {
@@ -372,7 +378,14 @@ impl Hashes {
     /// The values over everything that was taken in.
     #[must_use]
     pub fn finish(self) -> Finished {
-        let sha256: Option<[u8; 32]> = self.sha256.map(|digest| digest.finalize().into());
+        self.finish_with(None, None)
+    }
+
+    /// The same, with those that were left to the caller.
+    #[must_use]
+    pub fn finish_with(self, md5: Option<[u8; 16]>, sha256: Option<[u8; 32]>) -> Finished {
+        let own = self.sha256.map(|digest| digest.finalize().into());
+        let sha256 = own.or(sha256);
         let checksum = match (self.checksum, sha256) {
             (Some(running), _) => Some(running.finish()),
             (None, Some(bytes)) if self.checksum_is_sha256 => Some(Checksum {
@@ -382,7 +395,7 @@ impl Hashes {
             _ => None,
         };
         Finished {
-            md5: self.md5.map(|digest| digest.finalize().into()),
+            md5: self.md5.map(|digest| digest.finalize().into()).or(md5),
             sha256,
             checksum,
             length: self.length,

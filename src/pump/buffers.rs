@@ -19,12 +19,19 @@ pub const LEAST: usize = 32 * 1024;
 /// The largest window, in bytes.
 pub const MOST: usize = 1024 * 1024;
 
-/// The budget where nothing else was set, in bytes.
-pub const DEFAULT_BUDGET: usize = 64 * 1024 * 1024;
+/// The budget where nothing else was set, in bytes: the largest windows for sixteen streams.
+pub const DEFAULT_BUDGET: usize = 16 * WINDOWS * MOST;
 
 /// Windows that a stream holds at a time: two that are read (the connection reads on while a piece is being
 /// used), one that is filled, and two that wait to be written at most.
 const WINDOWS: usize = 5;
+
+/// Windows of a stream that are not in use and are kept for it.
+const KEPT: usize = 2;
+
+/// The largest window while bodies are hashed beside each other: their pieces wait for those of others, and longer ones are no
+/// longer in the cache by then.
+const MOST_HASHED: usize = MOST / 2;
 
 /// What a buffer has beyond a power of two: preamble, stream header and footer, which are not part of any
 /// segment.
@@ -42,6 +49,8 @@ static MEMORY: Memory = Memory::new();
 struct Memory {
     budget: AtomicUsize,
     streams: AtomicUsize,
+    /// Those of them that are hashed beside others.
+    hashed: AtomicUsize,
     free: Mutex<Free>,
 }
 
@@ -82,6 +91,25 @@ impl Drop for Stream {
     }
 }
 
+/// A stream that is hashed beside others, counted for as long as this lives.
+#[derive(Debug)]
+pub struct Hashed(());
+
+impl Hashed {
+    /// One more.
+    #[allow(clippy::new_without_default, reason = "it counts")]
+    pub fn new() -> Self {
+        MEMORY.hashed.fetch_add(1, Ordering::Relaxed);
+        Self(())
+    }
+}
+
+impl Drop for Hashed {
+    fn drop(&mut self) {
+        MEMORY.hashed.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// A buffer, whose content is arbitrary at first. It is used again once it is dropped. The default one has no bytes.
 #[derive(Default)]
 pub struct Block(Vec<u8>);
@@ -107,10 +135,7 @@ impl Drop for Block {
         let Some(class) = class(self.0.len()).filter(|class| size(*class) == self.0.len()) else {
             return;
         };
-        let most = match MEMORY.streams.load(Ordering::Relaxed) {
-            0 => KEPT_IDLE,
-            _ => MEMORY.budget.load(Ordering::Relaxed) / WINDOWS,
-        };
+        let most = MEMORY.kept();
         let buffer = std::mem::take(&mut self.0);
         MEMORY.lock().push(class, buffer, most);
     }
@@ -157,6 +182,7 @@ impl Memory {
         Self {
             budget: AtomicUsize::new(DEFAULT_BUDGET),
             streams: AtomicUsize::new(0),
+            hashed: AtomicUsize::new(0),
             free: Mutex::new(Free {
                 classes: [const { Vec::new() }; CLASSES],
                 bytes: 0,
@@ -167,8 +193,23 @@ impl Memory {
     fn window(&self) -> usize {
         let streams = self.streams.load(Ordering::Relaxed).max(1);
         let each = self.budget.load(Ordering::Relaxed) / (streams.saturating_mul(WINDOWS));
-        let each = each.clamp(LEAST, MOST);
+        let most = match self.hashed.load(Ordering::Relaxed) {
+            0 | 1 => MOST,
+            _ => MOST_HASHED,
+        };
+        let each = each.clamp(LEAST, most);
         1 << each.ilog2()
+    }
+
+    /// Free bytes that are kept: what the streams under way can soon use.
+    fn kept(&self) -> usize {
+        match self.streams.load(Ordering::Relaxed) {
+            0 => KEPT_IDLE,
+            streams => {
+                let budget = self.budget.load(Ordering::Relaxed) / WINDOWS;
+                budget.min(streams.saturating_mul(KEPT * self.window()))
+            }
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Free> {
@@ -224,10 +265,15 @@ mod tests {
             memory.window()
         };
         assert_eq!(at(0), MOST);
-        assert_eq!(at(12), MOST);
-        assert_eq!(at(13), MOST / 2);
-        assert_eq!(at(64), 128 * 1024);
+        assert_eq!(at(16), MOST);
+        assert_eq!(at(17), MOST / 2);
+        assert_eq!(at(64), 256 * 1024);
         assert_eq!(at(100_000), LEAST);
+        memory.hashed.store(1, Ordering::Relaxed);
+        assert_eq!(at(1), MOST);
+        memory.hashed.store(2, Ordering::Relaxed);
+        assert_eq!(at(2), MOST_HASHED);
+        assert_eq!(at(64), 256 * 1024);
         for streams in 0..2_000 {
             let all = at(streams) * WINDOWS * streams;
             assert!(all <= DEFAULT_BUDGET || at(streams) == LEAST, "{streams}");

@@ -2,8 +2,8 @@
 //! length, and every digest that the client sent. The body ends without an error only where all of
 //! it held, so whatever consumes it can take the end as the verdict.
 //!
-//! Most digests are made while the bytes are in the cache. MD5, which is slow for one stream and fast
-//! for many, is made beside that of other bodies ([`super::lanes`]), and the end waits for it.
+//! Most digests are made while the bytes are in the cache. MD5 and SHA-256, which are slow for one stream and fast
+//! for many, are made beside those of other bodies ([`super::lanes`]), and the end waits for them.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -15,9 +15,10 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use thiserror::Error;
 
-use super::BodyError;
-use super::lanes::{LanedMd5, Lanes};
+use super::lanes::{HashFault, Laned, LanedHash};
+use super::{BodyError, buffers};
 use crate::auth::ChunkVerifier;
+use crate::digest::{Fips180, Rfc1321};
 use crate::protocol::aws_chunked::{ChunkedError, Decoder};
 use crate::protocol::checksum::{ChecksumError, Expected, Finished as Digests, Hashes};
 use crate::protocol::post_form::FormError;
@@ -74,6 +75,69 @@ impl Finished {
     }
 }
 
+/// The digests that are made beside those of other bodies.
+struct Beside {
+    md5: Option<LanedHash<Rfc1321>>,
+    sha256: Option<LanedHash<Fips180>>,
+    _hashed: Option<buffers::Hashed>,
+}
+
+impl Beside {
+    /// Takes over those of `hashes` that are made so.
+    fn new(hashes: &mut Hashes, length: Option<u64>) -> Self {
+        let md5 = hashes.without_md5();
+        let md5 = md5.then(|| Rfc1321::shared().stream(length));
+        let sha256 = hashes.without_sha256();
+        let sha256 = sha256.then(|| Fips180::shared().stream(length));
+        let waits = md5.as_ref().is_some_and(LanedHash::waits)
+            || sha256.as_ref().is_some_and(LanedHash::waits);
+        Self {
+            md5,
+            sha256,
+            _hashed: waits.then(buffers::Hashed::new),
+        }
+    }
+
+    fn push(&mut self, piece: &Bytes) {
+        if let Some(md5) = &mut self.md5 {
+            md5.push(piece);
+        }
+        if let Some(sha256) = &mut self.sha256 {
+            sha256.push(piece);
+        }
+    }
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), HashFault>> {
+        // Both are asked in any case: who waits for one brings the other on.
+        let md5 = poll_some(&mut self.md5, |md5| md5.poll_ready(cx));
+        let sha256 = poll_some(&mut self.sha256, |sha256| sha256.poll_ready(cx));
+        ready!(md5)?;
+        ready!(sha256)?;
+        Poll::Ready(Ok(()))
+    }
+
+    #[expect(clippy::type_complexity, reason = "both digests")]
+    fn poll_finish(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(Option<[u8; 16]>, Option<[u8; 32]>), HashFault>> {
+        let md5 = poll_some(&mut self.md5, |md5| md5.poll_finish(cx));
+        let sha256 = poll_some(&mut self.sha256, |sha256| sha256.poll_finish(cx));
+        Poll::Ready(Ok((ready!(md5)?, ready!(sha256)?)))
+    }
+}
+
+/// What comes of polling something that may not be there.
+fn poll_some<T, R>(
+    some: &mut Option<T>,
+    poll: impl FnOnce(&mut T) -> Poll<Result<R, HashFault>>,
+) -> Poll<Result<Option<R>, HashFault>> {
+    match some {
+        Some(some) => poll(some).map_ok(Some),
+        None => Poll::Ready(Ok(None)),
+    }
+}
+
 pin_project! {
     /// The plaintext of a client's body, verified.
     pub struct VerifyBody<B> {
@@ -82,8 +146,8 @@ pin_project! {
         // Apart, because it is large and most bodies have none.
         decoder: Option<Box<Decoder<ChunkVerifier>>>,
         hashes: Option<Hashes>,
-        md5: Option<LanedMd5>,
-        // Behind the last byte, while MD5 is awaited.
+        beside: Beside,
+        // Behind the last byte, while digests are awaited.
         trailers: Option<HeaderMap>,
         expected: Expected,
         length: Option<u64>,
@@ -103,12 +167,12 @@ impl<B> VerifyBody<B> {
             expected,
             length,
         } = verification;
-        let md5 = hashes.without_md5().then(|| Lanes::shared().stream(length));
+        let beside = Beside::new(&mut hashes, length);
         Self {
             inner,
             decoder: decoder.map(Box::new),
             hashes: Some(hashes),
-            md5,
+            beside,
             trailers: None,
             expected,
             length,
@@ -146,24 +210,15 @@ where
         };
         loop {
             if let Some(trailers) = this.trailers.as_ref() {
-                let md5 = match this.md5 {
-                    None => None,
-                    Some(md5) => match ready!(md5.poll_finish(cx)) {
-                        Ok(digest) => Some(digest),
-                        Err(_) => {
-                            *this.done = true;
-                            return Poll::Ready(Some(Err(BodyError::Hash)));
-                        }
-                    },
-                };
+                let finished = ready!(this.beside.poll_finish(cx));
                 *this.done = true;
+                let Ok((md5, sha256)) = finished else {
+                    return Poll::Ready(Some(Err(BodyError::Hash)));
+                };
                 let Some(hashes) = this.hashes.take() else {
                     return Poll::Ready(None);
                 };
-                let digests = Digests {
-                    md5,
-                    ..hashes.finish()
-                };
+                let digests = hashes.finish_with(md5, sha256);
                 if let Err(error) = this.expected.check(&digests, trailers) {
                     return fail(this.done, error.into());
                 }
@@ -172,9 +227,7 @@ where
                 }
                 return Poll::Ready(None);
             }
-            if let Some(md5) = this.md5.as_mut()
-                && ready!(md5.poll_ready(cx)).is_err()
-            {
+            if ready!(this.beside.poll_ready(cx)).is_err() {
                 *this.done = true;
                 return Poll::Ready(Some(Err(BodyError::Hash)));
             }
@@ -193,9 +246,7 @@ where
                 if let Some(hashes) = this.hashes.as_mut() {
                     hashes.update(&payload);
                 }
-                if let Some(md5) = this.md5.as_mut() {
-                    md5.push(&payload);
-                }
+                this.beside.push(&payload);
                 return Poll::Ready(Some(Ok(Frame::data(payload))));
             }
             match ready!(this.inner.as_mut().poll_frame(cx)) {

@@ -52,6 +52,8 @@ pub const SPOOL_REFUSALS: &str = "sealgate_spool_refusals_total";
 pub const LEGACY_READS: &str = "sealgate_legacy_reads_total";
 /// Bytes of clients' bodies hashed with MD5, by the number of `lanes` that were in use.
 pub const MD5_BYTES: &str = "sealgate_md5_bytes_total";
+/// The same with SHA-256.
+pub const SHA256_BYTES: &str = "sealgate_sha256_bytes_total";
 /// Always 1; says by its labels which build runs.
 pub const BUILD_INFO: &str = "sealgate_build_info";
 
@@ -246,15 +248,15 @@ pub fn legacy_read(format: &'static str, unprotected: bool) {
     counter!(LEGACY_READS, "format" => format, "protection" => protection).increment(1);
 }
 
-/// Bytes of bodies were hashed with MD5 in so many lanes at once.
-pub fn md5_bytes(lanes: usize, bytes: u64) {
+/// Bytes of bodies were hashed in so many lanes at once. `counter` is [`MD5_BYTES`] or [`SHA256_BYTES`].
+pub fn hashed_bytes(counter: &'static str, lanes: usize, bytes: u64) {
     let lanes = match lanes {
         0 | 1 => "1",
         2..=4 => "2-4",
         5..=8 => "5-8",
         _ => "9-16",
     };
-    counter!(MD5_BYTES, "lanes" => lanes).increment(bytes);
+    counter!(counter, "lanes" => lanes).increment(bytes);
 }
 
 /// Counts a body as in flight for as long as it lives.
@@ -486,6 +488,11 @@ fn describe() {
         Unit::Bytes,
         "Bytes of bodies hashed with MD5, by the streams hashed side by side."
     );
+    describe_counter!(
+        SHA256_BYTES,
+        Unit::Bytes,
+        "Bytes of bodies hashed with SHA-256, by the streams hashed side by side."
+    );
     describe_gauge!(BUILD_INFO, "Always 1; its labels say which build runs.");
 }
 
@@ -573,6 +580,7 @@ mod tests {
             SPOOL_REFUSALS,
             LEGACY_READS,
             MD5_BYTES,
+            SHA256_BYTES,
             BUILD_INFO,
         ] {
             assert!(manual.contains(&format!("`{name}`")), "{name}");

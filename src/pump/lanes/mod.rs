@@ -1,6 +1,6 @@
-//! MD5 of all bodies under way, sixteen side by side: who waits for whom.
+//! MD5 and SHA-256 of all bodies under way, sixteen side by side: who waits for whom.
 //!
-//! One stream's MD5 cannot be made faster, but the streams of other uploads can be hashed in the same time
+//! One stream's hash cannot be made faster, but the streams of other uploads can be hashed in the same time
 //! ([`crate::digest`]). So a body does not hash what passes: it leaves a piece of it here, without copying, and goes on.
 //! Whoever makes a batch full runs it, on its own thread and at once; there is no thread for
 //! it, no channel, and nothing to shut down.
@@ -34,7 +34,7 @@ use tokio::runtime::Handle;
 use tokio::time::{Sleep, sleep};
 
 use self::queue::{Queue, Slot};
-use crate::digest::{Backend, Md5};
+use crate::digest::{Backend, Fips180, Function, Rfc1321, Stream};
 use crate::telemetry::metrics;
 
 /// Bodies that are not longer than this many bytes are hashed alone. So is the end of a longer one.
@@ -57,12 +57,41 @@ const PATIENCE: Duration = Duration::from_millis(1);
 #[error("hashing failed")]
 pub(super) struct HashFault;
 
-/// What streams share that are hashed side by side.
-pub(super) struct Lanes {
-    queue: Queue,
+/// A function that is computed here.
+pub(super) trait Laned: Function {
+    /// Counts the bytes.
+    const BYTES: &'static str;
+
+    /// The lanes of this process.
+    fn shared() -> Arc<Lanes<Self>>;
 }
 
-impl Lanes {
+impl Laned for Rfc1321 {
+    const BYTES: &'static str = metrics::MD5_BYTES;
+
+    fn shared() -> Arc<Lanes<Self>> {
+        static SHARED: LazyLock<Arc<Lanes<Rfc1321>>> =
+            LazyLock::new(|| Lanes::new(Backend::detect()));
+        Arc::clone(&SHARED)
+    }
+}
+
+impl Laned for Fips180 {
+    const BYTES: &'static str = metrics::SHA256_BYTES;
+
+    fn shared() -> Arc<Lanes<Self>> {
+        static SHARED: LazyLock<Arc<Lanes<Fips180>>> =
+            LazyLock::new(|| Lanes::new(Backend::detect()));
+        Arc::clone(&SHARED)
+    }
+}
+
+/// What streams share that are hashed side by side.
+pub(super) struct Lanes<F: Laned> {
+    queue: Queue<F>,
+}
+
+impl<F: Laned> Lanes<F> {
     /// Lanes of this backend.
     pub(super) fn new(backend: Backend) -> Arc<Self> {
         Arc::new(Self {
@@ -70,21 +99,15 @@ impl Lanes {
         })
     }
 
-    /// Those of this process.
-    pub(super) fn shared() -> Arc<Self> {
-        static SHARED: LazyLock<Arc<Lanes>> = LazyLock::new(|| Lanes::new(Backend::detect()));
-        Arc::clone(&SHARED)
-    }
-
-    /// The MD5 of one more stream; `length` in bytes, where it is known.
-    pub(super) fn stream(self: &Arc<Self>, length: Option<u64>) -> LanedMd5 {
+    /// The hash of one more stream; `length` in bytes, where it is known.
+    pub(super) fn stream(self: &Arc<Self>, length: Option<u64>) -> LanedHash<F> {
         let small = length.is_some_and(|length| length <= SMALL as u64);
         let place = if small || self.queue.lanes() == 1 {
-            Place::Alone(Md5::default(), 0)
+            Place::Alone(Stream::default(), 0)
         } else {
             Place::Queued(self.queue.join())
         };
-        LanedMd5 {
+        LanedHash {
             lanes: Arc::clone(self),
             place,
             satiated: false,
@@ -94,38 +117,45 @@ impl Lanes {
 }
 
 /// Where a stream's state is.
-enum Place {
+enum Place<F: Laned> {
     /// Here, with the bytes taken in.
-    Alone(Md5, u64),
+    Alone(Stream<F>, u64),
     /// In the queue.
     Queued(Slot),
-    /// It has been asked for, or lost.
+    /// It has been asked for.
+    Done(F::Digest),
+    /// It is lost.
     Gone,
 }
 
-/// The MD5 of one stream, made beside others'.
+/// The hash of one stream, made beside others'.
 ///
 /// Call order: [`poll_ready`](Self::poll_ready), then [`push`](Self::push), any number of times; then
 /// [`poll_finish`](Self::poll_finish).
-pub(super) struct LanedMd5 {
-    lanes: Arc<Lanes>,
-    place: Place,
+pub(super) struct LanedHash<F: Laned> {
+    lanes: Arc<Lanes<F>>,
+    place: Place<F>,
     /// It may have left all that it may.
     satiated: bool,
     /// Set while it waits for others.
     patience: Option<Pin<Box<Sleep>>>,
 }
 
-impl LanedMd5 {
+impl<F: Laned> LanedHash<F> {
+    /// Whether it may wait for others.
+    pub(super) fn waits(&self) -> bool {
+        matches!(self.place, Place::Queued(_))
+    }
+
     /// Takes in the next piece, sooner or later. May hash on this thread for up to a third of a millisecond.
     pub(super) fn push(&mut self, piece: &Bytes) {
         match &mut self.place {
-            Place::Alone(md5, bytes) => {
-                md5.update(piece);
+            Place::Alone(hash, bytes) => {
+                hash.update(piece);
                 *bytes = bytes.saturating_add(piece.len() as u64);
             }
             Place::Queued(slot) => self.satiated = self.lanes.queue.push(slot, piece.clone()),
-            Place::Gone => {}
+            Place::Done(_) | Place::Gone => {}
         }
     }
 
@@ -138,21 +168,27 @@ impl LanedMd5 {
         Poll::Ready(Ok(()))
     }
 
-    /// The digest, once everything has been hashed.
+    /// The digest, once everything has been hashed. It can be asked for again.
     pub(super) fn poll_finish(
         &mut self,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<[u8; 16], HashFault>> {
+    ) -> Poll<Result<F::Digest, HashFault>> {
         ready!(self.poll_below(cx, 1))?;
-        let md5 = match std::mem::replace(&mut self.place, Place::Gone) {
-            Place::Alone(md5, bytes) => {
-                metrics::md5_bytes(1, bytes);
-                md5
+        let hash = match std::mem::replace(&mut self.place, Place::Gone) {
+            Place::Alone(hash, bytes) => {
+                metrics::hashed_bytes(F::BYTES, 1, bytes);
+                hash
             }
             Place::Queued(slot) => self.lanes.queue.leave(slot).ok_or(HashFault)?,
+            Place::Done(digest) => {
+                self.place = Place::Done(digest);
+                return Poll::Ready(Ok(digest));
+            }
             Place::Gone => return Poll::Ready(Err(HashFault)),
         };
-        Poll::Ready(Ok(md5.finish()))
+        let digest = hash.finish();
+        self.place = Place::Done(digest);
+        Poll::Ready(Ok(digest))
     }
 
     /// Waits until fewer than `bytes` of the stream are left to hash.
@@ -206,7 +242,7 @@ impl LanedMd5 {
     }
 }
 
-impl Drop for LanedMd5 {
+impl<F: Laned> Drop for LanedHash<F> {
     fn drop(&mut self) {
         if let Place::Queued(slot) = std::mem::replace(&mut self.place, Place::Gone) {
             self.lanes.queue.leave(slot);

@@ -8,8 +8,8 @@ use std::task::{Context, Waker};
 
 use bytes::{Buf as _, Bytes};
 
-use super::{BATCH_BYTES, HashFault, QUEUE_BYTES, SMALL, STREAM_BYTES};
-use crate::digest::{BLOCK, Backend, MAX_LANES, Md5};
+use super::{BATCH_BYTES, HashFault, Laned, QUEUE_BYTES, SMALL, STREAM_BYTES};
+use crate::digest::{BLOCK, Backend, MAX_LANES, Stream as Hash};
 use crate::telemetry::metrics;
 
 /// What the shortest piece counts as. A body that comes in crumbs keeps no more of them than this allows.
@@ -19,9 +19,9 @@ const PIECE_COST: usize = 16 * 1024;
 const MAX_PENANCE: u8 = 64;
 
 /// The streams under way and their pieces.
-pub(super) struct Queue {
+pub(super) struct Queue<F: Laned> {
     backend: Backend,
-    inner: Mutex<Inner>,
+    inner: Mutex<Inner<F>>,
 }
 
 /// A stream's place in the queue. Whoever has it gives it back with [`Queue::leave`].
@@ -40,9 +40,8 @@ pub(super) enum Wait {
     Others,
 }
 
-#[derive(Default)]
-struct Inner {
-    streams: Vec<Option<Stream>>,
+struct Inner<F: Laned> {
+    streams: Vec<Option<Stream<F>>>,
     free: Vec<usize>,
     /// Streams with pieces, none of which is being hashed; the one that has waited longest first.
     ready: VecDeque<usize>,
@@ -54,9 +53,9 @@ struct Inner {
     waiters: usize,
 }
 
-struct Stream {
+struct Stream<F: Laned> {
     /// Not the newest while `hashing`.
-    md5: Md5,
+    hash: Hash<F>,
     pieces: VecDeque<Bytes>,
     /// What `pieces` cost, and what those cost that are being hashed.
     waiting: usize,
@@ -85,17 +84,29 @@ fn cost(piece: &Bytes) -> usize {
     piece.len().max(PIECE_COST)
 }
 
-impl Queue {
+impl<F: Laned> Queue<F> {
     pub(super) fn new(backend: Backend) -> Self {
         Self {
             backend,
-            inner: Mutex::default(),
+            inner: Mutex::new(Inner {
+                streams: Vec::new(),
+                free: Vec::new(),
+                ready: VecDeque::new(),
+                prompt: Vec::new(),
+                bytes: 0,
+                waiters: 0,
+            }),
         }
     }
 
     /// Streams that are hashed side by side at most.
     pub(super) fn lanes(&self) -> usize {
-        self.backend.lanes()
+        self.backend.lanes::<F>()
+    }
+
+    /// Streams that it pays to wait for.
+    fn pays(&self) -> usize {
+        self.backend.pays::<F>()
     }
 
     /// Makes room for a stream. It is waited for from now on: of short bodies hardly two would ever be seen together
@@ -103,7 +114,7 @@ impl Queue {
     pub(super) fn join(&self) -> Slot {
         let mut inner = self.lock();
         let stream = Some(Stream {
-            md5: Md5::default(),
+            hash: Hash::default(),
             pieces: VecDeque::new(),
             waiting: 0,
             hashing: 0,
@@ -130,7 +141,7 @@ impl Queue {
     }
 
     /// Takes a stream out, and gives its state if nothing of it was left to hash.
-    pub(super) fn leave(&self, slot: Slot) -> Option<Md5> {
+    pub(super) fn leave(&self, slot: Slot) -> Option<Hash<F>> {
         let mut inner = self.lock();
         inner.forget(slot.0);
         let stream = inner.streams.get_mut(slot.0)?.as_mut()?;
@@ -152,7 +163,7 @@ impl Queue {
                 inner.bytes -= length(&stream.pieces);
                 drop(inner);
                 let done = stream.pieces.is_empty() && !stream.failed;
-                done.then_some(stream.md5)
+                done.then_some(stream.hash)
             }
         }
     }
@@ -181,7 +192,8 @@ impl Queue {
         if joins {
             inner.wait_for(slot.0);
         }
-        let urgent = inner.waiters > 0 || inner.bytes >= QUEUE_BYTES;
+        let urgent =
+            inner.waiters > 0 || inner.bytes >= QUEUE_BYTES || inner.prompt.len() < self.pays();
         if (urgent || inner.ready.len() >= self.lanes())
             && let Some(batch) = self.full(&mut inner)
         {
@@ -255,8 +267,12 @@ impl Queue {
     }
 
     /// A batch, if there is enough for one.
-    fn full(&self, inner: &mut Inner) -> Option<Batch<'_>> {
-        let streams = inner.prompt.len().clamp(1, self.lanes());
+    fn full(&self, inner: &mut Inner<F>) -> Option<Batch<'_, F>> {
+        let mut streams = inner.prompt.len().min(self.lanes());
+        if streams < self.pays() {
+            // Hashed together they would take no less time.
+            streams = 1;
+        }
         if inner.ready.len() < streams && inner.bytes < QUEUE_BYTES {
             return None;
         }
@@ -269,7 +285,7 @@ impl Queue {
     }
 
     /// A batch of these streams, which are ready but no longer among the others that are.
-    fn batch(&self, inner: &mut Inner, members: &[usize], kind: Kind) -> Batch<'_> {
+    fn batch(&self, inner: &mut Inner<F>, members: &[usize], kind: Kind) -> Batch<'_, F> {
         let lanes = members.iter().filter_map(|at| inner.take(*at)).collect();
         Batch {
             queue: self,
@@ -281,15 +297,15 @@ impl Queue {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, Inner<F>> {
         // Nothing panics under the lock; a batch that did has marked its streams.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Inner {
+impl<F: Laned> Inner<F> {
     /// Takes a stream's pieces to hash them.
-    fn take(&mut self, at: usize) -> Option<Lane> {
+    fn take(&mut self, at: usize) -> Option<Lane<F>> {
         let stream = self.streams.get_mut(at)?.as_mut()?;
         stream.state = State::Hashing;
         stream.hashing = std::mem::take(&mut stream.waiting);
@@ -297,16 +313,16 @@ impl Inner {
         self.bytes -= length(&pieces);
         Some(Lane {
             at,
-            md5: std::mem::take(&mut stream.md5),
+            hash: std::mem::take(&mut stream.hash),
             pieces,
         })
     }
 
     /// Takes a stream back, with the pieces that are left of it. Gives the task to wake, and memory to give back.
-    fn put(&mut self, lane: Lane, failed: bool) -> (Option<Waker>, Option<Stream>) {
+    fn put(&mut self, lane: Lane<F>, failed: bool) -> (Option<Waker>, Option<Stream<F>>) {
         let Lane {
             at,
-            md5,
+            hash,
             mut pieces,
         } = lane;
         let Some(stream) = self.streams.get_mut(at).and_then(Option::as_mut) else {
@@ -318,7 +334,7 @@ impl Inner {
             return (None, stream);
         }
         self.bytes += length(&pieces);
-        stream.md5 = md5;
+        stream.hash = hash;
         pieces.append(&mut stream.pieces);
         stream.pieces = pieces;
         stream.hashing = 0;
@@ -396,9 +412,9 @@ impl Inner {
 }
 
 /// Streams that are being hashed, away from the queue.
-struct Batch<'a> {
-    queue: &'a Queue,
-    lanes: Vec<Lane>,
+struct Batch<'a, F: Laned> {
+    queue: &'a Queue<F>,
+    lanes: Vec<Lane<F>>,
     /// Lanes that were taken at first.
     started: usize,
     kind: Kind,
@@ -420,18 +436,18 @@ enum Kind {
 }
 
 /// One stream of a batch.
-struct Lane {
+struct Lane<F: Laned> {
     at: usize,
-    md5: Md5,
+    hash: Hash<F>,
     /// The first one may have been hashed in part.
     pieces: VecDeque<Bytes>,
 }
 
-impl Lane {
+impl<F: Laned> Lane<F> {
     /// Takes in what does not fill blocks, up to the next whole block. Whether there is one.
     fn align(&mut self) -> bool {
         while let Some(piece) = self.pieces.front_mut() {
-            let filled = self.md5.fill(piece);
+            let filled = self.hash.fill(piece);
             piece.advance(filled);
             if !piece.is_empty() {
                 return true;
@@ -442,7 +458,7 @@ impl Lane {
     }
 }
 
-impl Batch<'_> {
+impl<F: Laned> Batch<'_, F> {
     fn run(mut self) {
         let mut left = BATCH_BYTES / BLOCK;
         loop {
@@ -486,7 +502,7 @@ impl Batch<'_> {
         let mut streams = Vec::with_capacity(MAX_LANES);
         let mut blocks = Vec::with_capacity(MAX_LANES);
         for lane in &mut self.lanes {
-            streams.push(&mut lane.md5);
+            streams.push(&mut lane.hash);
             let piece = lane.pieces.front().map_or(&[][..], |piece| piece);
             let whole: &[[u8; BLOCK]] = piece.as_chunks().0;
             blocks.push(whole.get(..most).unwrap_or(whole));
@@ -505,7 +521,7 @@ impl Batch<'_> {
     }
 }
 
-impl Drop for Batch<'_> {
+impl<F: Laned> Drop for Batch<'_, F> {
     /// Gives back what is left. After a panic nobody knows how far those streams have come, and they fail.
     fn drop(&mut self) {
         for lane in self.lanes.drain(..) {
@@ -519,7 +535,7 @@ impl Drop for Batch<'_> {
         }
         for (lanes, bytes) in (1..).zip(self.hashed) {
             if bytes > 0 {
-                metrics::md5_bytes(lanes, bytes);
+                metrics::hashed_bytes(F::BYTES, lanes, bytes);
             }
         }
     }
@@ -530,7 +546,7 @@ fn length(pieces: &VecDeque<Bytes>) -> usize {
 }
 
 #[cfg(test)]
-impl Queue {
+impl<F: Laned> Queue<F> {
     /// Streams that have a place.
     pub(super) fn streams(&self) -> usize {
         self.lock().streams.iter().flatten().count()

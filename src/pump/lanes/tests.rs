@@ -7,8 +7,30 @@ use proptest::prelude::*;
 
 use super::*;
 
+/// A function that another crate has, too.
+trait Known: Laned {
+    fn oracle(data: &[u8]) -> Self::Digest;
+}
+
+impl Known for Rfc1321 {
+    fn oracle(data: &[u8]) -> [u8; 16] {
+        md5::Md5::digest(data).into()
+    }
+}
+
+impl Known for Fips180 {
+    fn oracle(data: &[u8]) -> [u8; 32] {
+        sha2::Sha256::digest(data).into()
+    }
+}
+
 fn oracle(data: &[u8]) -> [u8; 16] {
-    md5::Md5::digest(data).into()
+    Rfc1321::oracle(data)
+}
+
+/// MD5, which pays for any number of streams.
+fn md5_lanes() -> Arc<Lanes<Rfc1321>> {
+    Lanes::new(Backend::detect())
 }
 
 fn noise(mut seed: u64, length: usize) -> Bytes {
@@ -20,27 +42,27 @@ fn noise(mut seed: u64, length: usize) -> Bytes {
 }
 
 /// Hashes `data` in pieces, as a body does. Between pieces others get their turn where `pauses` says so.
-async fn hash(
-    lanes: Arc<Lanes>,
+async fn hash<F: Laned>(
+    lanes: Arc<Lanes<F>>,
     data: Bytes,
     mut cuts: impl Iterator<Item = usize>,
     mut pauses: impl Iterator<Item = bool>,
-) -> [u8; 16] {
-    let mut md5 = lanes.stream(Some(data.len() as u64));
+) -> F::Digest {
+    let mut stream = lanes.stream(Some(data.len() as u64));
     let mut rest = data;
     while !rest.is_empty() {
-        poll_fn(|cx| md5.poll_ready(cx)).await.unwrap();
+        poll_fn(|cx| stream.poll_ready(cx)).await.unwrap();
         let piece = rest.split_to(cuts.next().unwrap_or(usize::MAX).clamp(1, rest.len()));
-        md5.push(&piece);
+        stream.push(&piece);
         if pauses.next() == Some(true) {
             tokio::task::yield_now().await;
         }
     }
-    poll_fn(|cx| md5.poll_finish(cx)).await.unwrap()
+    poll_fn(|cx| stream.poll_finish(cx)).await.unwrap()
 }
 
 /// As many pieces of 64 KiB as there are.
-async fn whole(lanes: Arc<Lanes>, data: Bytes) -> [u8; 16] {
+async fn whole<F: Laned>(lanes: Arc<Lanes<F>>, data: Bytes) -> F::Digest {
     hash(
         lanes,
         data,
@@ -51,13 +73,13 @@ async fn whole(lanes: Arc<Lanes>, data: Bytes) -> [u8; 16] {
 }
 
 /// Nothing is left behind once all streams have gone.
-fn assert_empty(lanes: &Lanes) {
+fn assert_empty<F: Laned>(lanes: &Lanes<F>) {
     assert_eq!(lanes.queue.streams(), 0);
     assert_eq!(lanes.queue.bytes(), 0);
     assert_eq!(lanes.queue.waiters(), 0);
 }
 
-fn poll(future: &mut (impl Future<Output = [u8; 16]> + Unpin)) -> Poll<[u8; 16]> {
+fn poll<T>(future: &mut (impl Future<Output = T> + Unpin)) -> Poll<T> {
     Pin::new(future).poll(&mut Context::from_waker(std::task::Waker::noop()))
 }
 
@@ -73,38 +95,63 @@ impl Wake for Woken {
 
 const LONG: u64 = 1 << 40;
 
-#[test]
-fn a_single_stream_waits_for_nobody() {
+fn alone<F: Known>() {
     for backend in Backend::all() {
-        let lanes = Lanes::new(backend);
-        let mut md5 = lanes.stream(Some(LONG));
+        let lanes = Lanes::<F>::new(backend);
+        let mut stream = lanes.stream(Some(LONG));
         let mut cx = Context::from_waker(std::task::Waker::noop());
         let data = noise(1, 1_000_000);
         for piece in data.chunks(40_000) {
-            assert!(md5.poll_ready(&mut cx).is_ready());
-            md5.push(&data.slice_ref(piece));
+            assert!(stream.poll_ready(&mut cx).is_ready());
+            stream.push(&data.slice_ref(piece));
             assert!(lanes.queue.bytes() <= STREAM_BYTES + 40_000, "{backend:?}");
         }
         // A batch ends after its share.
         let mut polls = 1;
         let digest = loop {
-            match md5.poll_finish(&mut cx) {
+            match stream.poll_finish(&mut cx) {
                 Poll::Ready(digest) => break digest.unwrap(),
                 Poll::Pending => polls += 1,
             }
         };
         assert!(polls <= 2, "{backend:?}: {polls}");
-        assert_eq!(digest, oracle(&data));
-        drop(md5);
+        assert_eq!(digest, F::oracle(&data));
+        let again = stream.poll_finish(&mut cx);
+        assert!(matches!(again, Poll::Ready(Ok(again)) if again == digest));
+        drop(stream);
         assert_empty(&lanes);
+    }
+}
+
+#[test]
+fn a_single_stream_waits_for_nobody() {
+    alone::<Rfc1321>();
+    alone::<Fips180>();
+}
+
+#[test]
+fn streams_too_few_to_pay_do_not_wait_for_each_other() {
+    for backend in Backend::all() {
+        let lanes = Lanes::<Fips180>::new(backend);
+        let count = backend.pays::<Fips180>() - 1;
+        let data = noise(1, 64 * 1024);
+        let mut streams: Vec<_> = (0..count).map(|_| lanes.stream(Some(LONG))).collect();
+        for stream in &mut streams {
+            stream.push(&data);
+            assert_eq!(lanes.queue.bytes(), 0, "{backend:?}");
+        }
+        for mut stream in streams {
+            let digest = futures::executor::block_on(poll_fn(|cx| stream.poll_finish(cx)));
+            assert_eq!(digest.unwrap(), Fips180::oracle(&data), "{backend:?}");
+        }
     }
 }
 
 #[test]
 fn whoever_fills_the_batch_runs_it_and_wakes_the_others() {
     for backend in Backend::all() {
-        let lanes = Lanes::new(backend);
-        let count = backend.lanes();
+        let lanes = Lanes::<Rfc1321>::new(backend);
+        let count = backend.lanes::<Rfc1321>();
         if count == 1 {
             continue;
         }
@@ -147,7 +194,7 @@ fn whoever_fills_the_batch_runs_it_and_wakes_the_others() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stalled_stream_is_waited_for_once() {
-    let lanes = Lanes::new(Backend::detect());
+    let lanes = md5_lanes();
     let mut stalled = lanes.stream(Some(LONG));
     stalled.push(&noise(9, 64 * 1024));
     let began = tokio::time::Instant::now();
@@ -167,7 +214,7 @@ async fn a_stalled_stream_is_waited_for_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_slow_stream_hardly_holds_up_a_fast_one() {
-    let lanes = Lanes::new(Backend::detect());
+    let lanes = md5_lanes();
     let mut slow = lanes.stream(Some(LONG));
     let began = tokio::time::Instant::now();
     let mut fast = lanes.stream(Some(LONG));
@@ -187,7 +234,7 @@ async fn a_slow_stream_hardly_holds_up_a_fast_one() {
 
 #[tokio::test(start_paused = true)]
 async fn memory_is_bounded_where_nothing_is_hashed() {
-    let lanes = Lanes::new(Backend::detect());
+    let lanes = md5_lanes();
     // Two that take part, one of which then brings nothing more.
     let mut other = lanes.stream(Some(LONG));
     other.push(&noise(1, 64 * 1024));
@@ -215,7 +262,7 @@ async fn memory_is_bounded_where_nothing_is_hashed() {
 
 #[test]
 fn a_body_dropped_while_it_waits_leaves_nothing() {
-    let lanes = Lanes::new(Backend::detect());
+    let lanes = md5_lanes();
     let data = noise(5, 64 * 1024);
     let mut keep = lanes.stream(Some(LONG));
     keep.push(&data);
@@ -247,8 +294,8 @@ fn a_body_dropped_while_it_waits_leaves_nothing() {
 /// A batch takes as many as it can get, while nobody waits for it.
 #[test]
 fn nobody_hurries_where_nobody_waits() {
-    let lanes = Lanes::new(Backend::detect());
-    if Backend::detect().lanes() < 4 {
+    let lanes = md5_lanes();
+    if Backend::detect().lanes::<Rfc1321>() < 4 {
         return;
     }
     let mut streams = [0, 1, 2].map(|_| lanes.stream(Some(LONG)));
@@ -272,16 +319,15 @@ fn nobody_hurries_where_nobody_waits() {
 }
 
 /// Bodies end in odd places, and the end of one must not take others with it.
-#[tokio::test]
-async fn odd_tails() {
+async fn odd_tails_of<F: Known>() {
     for backend in Backend::all() {
-        let lanes = Lanes::new(backend);
+        let lanes = Lanes::<F>::new(backend);
         let mut tasks = Vec::new();
         for n in 0..40 {
             let data = noise(n, 20 * 1024 + n as usize * 37 + 1);
             let lanes = lanes.clone();
             tasks.push(tokio::spawn(async move {
-                assert_eq!(whole(lanes, data.clone()).await, oracle(&data));
+                assert_eq!(whole(lanes, data.clone()).await, F::oracle(&data));
             }));
         }
         for task in tasks {
@@ -291,9 +337,14 @@ async fn odd_tails() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_thousand_streams_on_many_threads_some_of_them_dropped() {
-    let lanes = Lanes::new(Backend::detect());
+#[tokio::test]
+async fn odd_tails() {
+    odd_tails_of::<Rfc1321>().await;
+    odd_tails_of::<Fips180>().await;
+}
+
+async fn a_thousand_streams_on_many_threads_some_of_them_dropped_of<F: Known>() {
+    let lanes = Lanes::<F>::new(Backend::detect());
     let mut tasks = Vec::new();
     for n in 0..1000u64 {
         let lanes = lanes.clone();
@@ -307,7 +358,7 @@ async fn a_thousand_streams_on_many_threads_some_of_them_dropped() {
                 let patience = Duration::from_micros(n * 3);
                 let _ = tokio::time::timeout(patience, run).await;
             } else {
-                assert_eq!(run.await, oracle(&data), "{n}");
+                assert_eq!(run.await, F::oracle(&data), "{n}");
             }
         }));
     }
@@ -317,27 +368,34 @@ async fn a_thousand_streams_on_many_threads_some_of_them_dropped() {
     assert_empty(&lanes);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_thousand_streams_on_many_threads_some_of_them_dropped() {
+    a_thousand_streams_on_many_threads_some_of_them_dropped_of::<Rfc1321>().await;
+    a_thousand_streams_on_many_threads_some_of_them_dropped_of::<Fips180>().await;
+}
+
 /// Threads without a runtime, which drop streams at any moment: also while another thread is hashing them.
-#[test]
-fn threads_without_a_clock() {
-    let lanes = Lanes::new(Backend::detect());
+fn threads_without_a_clock_of<F: Known>() {
+    let lanes = Lanes::<F>::new(Backend::detect());
     std::thread::scope(|scope| {
         for thread in 0..4u64 {
             let lanes = &lanes;
             scope.spawn(move || {
                 let data = noise(thread, 50_000);
-                let want = oracle(&data);
+                let want = F::oracle(&data);
                 for round in 0..20u64 {
                     let mut streams: Vec<_> = (0..6).map(|_| lanes.stream(Some(LONG))).collect();
                     for piece in data.chunks(7_000 + round as usize) {
-                        for md5 in &mut streams {
-                            futures::executor::block_on(poll_fn(|cx| md5.poll_ready(cx))).unwrap();
-                            md5.push(&data.slice_ref(piece));
+                        for stream in &mut streams {
+                            futures::executor::block_on(poll_fn(|cx| stream.poll_ready(cx)))
+                                .unwrap();
+                            stream.push(&data.slice_ref(piece));
                         }
                     }
                     streams.truncate(1 + (round % 6) as usize);
-                    for mut md5 in streams {
-                        let digest = futures::executor::block_on(poll_fn(|cx| md5.poll_finish(cx)));
+                    for mut stream in streams {
+                        let digest =
+                            futures::executor::block_on(poll_fn(|cx| stream.poll_finish(cx)));
                         assert_eq!(digest.unwrap(), want);
                     }
                 }
@@ -348,9 +406,15 @@ fn threads_without_a_clock() {
 }
 
 #[test]
+fn threads_without_a_clock() {
+    threads_without_a_clock_of::<Rfc1321>();
+    threads_without_a_clock_of::<Fips180>();
+}
+
+#[test]
 fn what_a_panic_left_half_done_fails() {
-    let lanes = Lanes::new(Backend::detect());
-    if Backend::detect().lanes() == 1 {
+    let lanes = md5_lanes();
+    if Backend::detect().lanes::<Rfc1321>() == 1 {
         return;
     }
     let mut streams = [lanes.stream(Some(LONG)), lanes.stream(Some(LONG))];
@@ -375,32 +439,47 @@ fn length() -> impl Strategy<Value = usize> {
     prop_oneof![8 => 0..24 * 1024usize, 1 => 0..300 * 1024usize]
 }
 
+/// Any streams in any pieces, polled in any order by hand.
+fn in_order<F: Known>(
+    lanes: &Arc<Lanes<F>>,
+    data: &[Bytes],
+    cuts: &[usize],
+    order: &[prop::sample::Index],
+) -> Result<(), TestCaseError> {
+    let mut running: Vec<_> = (0..)
+        .zip(data)
+        .map(|(n, data)| {
+            let cuts = cuts.iter().copied().cycle().skip(n);
+            let pauses = std::iter::repeat(true);
+            (n, Box::pin(hash(lanes.clone(), data.clone(), cuts, pauses)))
+        })
+        .collect();
+    let mut order = order.iter().cycle();
+    while !running.is_empty() {
+        let at = order.next().unwrap().index(running.len());
+        if let Poll::Ready(digest) = poll(&mut running[at].1) {
+            let (n, _) = running.swap_remove(at);
+            prop_assert_eq!(digest, F::oracle(&data[n]));
+        }
+    }
+    assert_empty(lanes);
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(12))]
 
-    /// Any streams in any pieces, polled in any order by hand, at every level that the CPU has.
+    /// At every level that the CPU has.
     #[test]
     fn any_order(
         lengths in proptest::collection::vec(length(), 1..24),
         cuts in proptest::collection::vec(1usize..80_000, 1..8),
         order in proptest::collection::vec(any::<prop::sample::Index>(), 1..200),
     ) {
+        let data: Vec<_> = (0..).zip(&lengths).map(|(n, length)| noise(n, *length)).collect();
         for backend in Backend::all() {
-            let lanes = Lanes::new(backend);
-            let data: Vec<_> = (0..).zip(&lengths).map(|(n, length)| noise(n, *length)).collect();
-            let mut running: Vec<_> = data.iter().enumerate().map(|(n, data)| {
-                let cuts = cuts.clone().into_iter().cycle().skip(n);
-                (n, Box::pin(hash(lanes.clone(), data.clone(), cuts, std::iter::repeat(true))))
-            }).collect();
-            let mut order = order.iter().cycle();
-            while !running.is_empty() {
-                let at = order.next().unwrap().index(running.len());
-                if let Poll::Ready(digest) = poll(&mut running[at].1) {
-                    let (n, _) = running.swap_remove(at);
-                    prop_assert_eq!(digest, oracle(&data[n]));
-                }
-            }
-            assert_empty(&lanes);
+            in_order(&Lanes::<Rfc1321>::new(backend), &data, &cuts, &order)?;
+            in_order(&Lanes::<Fips180>::new(backend), &data, &cuts, &order)?;
         }
     }
 }
