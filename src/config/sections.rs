@@ -1021,7 +1021,7 @@ fn limits(d: &mut Decoder<'_>, root: &Section<'_>) -> Limits {
     let max_xml_body = d.size(&s, "max_xml_body", 64 << 10..=64 << 20);
     let stream_memory = d.size(&s, "stream_memory", 1 << 20..=1 << 40);
     Limits {
-        stream_memory: stream_memory.unwrap_or(64 << 20),
+        stream_memory: stream_memory.unwrap_or(80 << 20),
         list_concurrency: list_concurrency.unwrap_or(16) as usize,
         max_xml_body: max_xml_body.unwrap_or(4 << 20),
     }

@@ -1098,7 +1098,7 @@ ok
            nightly: write, list on backups under db/; own store credentials
   buckets  archive: plaintext allow, etag md5, metadata bound, recipients main recovery
            *: plaintext refuse, etag md5, metadata bound, recipients main
-  limits   1024 connections, 16 footers at once, XML up to 4MiB, streams 64MiB, cache of 64MiB, 30s to shut down
+  limits   1024 connections, 16 footers at once, XML up to 4MiB, streams 80MiB, cache of 64MiB, 30s to shut down
   logging  info as json
 ";
     assert_eq!(summary, expected);
