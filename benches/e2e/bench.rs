@@ -2,12 +2,15 @@
 //! as little as possible. `run.sh` beside this file builds and runs it; `docs/PERFORMANCE.md` has the figures.
 //!
 //! ```text
-//! clients (this process) → sealgate serve, nginx or haproxy (measured) → sink (a process of its own)
+//! clients (this process) → sealgate serve, nginx, haproxy or floor (measured) → sink (a process of its own)
 //! ```
+//!
+//! `floor` enciphers and does nothing else: the least that a proxy which encrypts can cost here.
 
 #![forbid(unsafe_code)]
 
 mod compare;
+mod floor;
 mod growth;
 mod http;
 mod latency;
@@ -49,7 +52,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// CPU, latency and memory beside nginx, haproxy, and no proxy at all
+    /// CPU, latency and memory beside nginx, haproxy, the least that enciphering costs, and no proxy at all
     Compare {
         #[command(flatten)]
         common: Common,
@@ -105,6 +108,15 @@ enum Command {
         /// Its key
         #[arg(long, requires = "cert")]
         key: Option<PathBuf>,
+    },
+    /// A proxy that enciphers and does nothing else, until it is killed. NOT safe: for measuring only
+    Floor {
+        /// Where it listens
+        #[arg(long)]
+        listen: SocketAddr,
+        /// Address of the store
+        #[arg(long)]
+        store: SocketAddr,
     },
     /// Clients alone, against anything that knows their credentials
     Load {
@@ -182,6 +194,10 @@ async fn run(command: Command) {
             let keyring = keyring.as_deref().map(made::keyring);
             let sink = sink::Sink::new(folder, rate, keyring);
             sink.serve(listener, tls).await;
+        }
+        Command::Floor { listen, store } => {
+            let listener = TcpListener::bind(listen).await.expect("listen");
+            floor::Floor::new(store).serve(listener).await;
         }
         Command::Load {
             gateway,

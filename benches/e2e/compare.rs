@@ -1,6 +1,6 @@
-//! `compare`: the gateway beside proxies that pass plaintext through, and beside no proxy at all, in one run. Every
-//! round measures each of them in turn, so that what else the machine does meets all alike; medians of the rounds
-//! are what counts.
+//! `compare`: the gateway beside proxies that pass plaintext through, beside one that enciphers and does nothing else, and
+//! beside no proxy at all, in one run. Every round measures each of them in turn, so that what else the machine does meets
+//! all alike; medians of the rounds are what counts.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -31,11 +31,11 @@ pub struct Compare {
     /// Clients side by side [default: 1,16,64; quick: 1,16]
     #[arg(long, value_delimiter = ',')]
     clients: Vec<usize>,
-    /// Targets
+    /// Targets; floor is the least that a proxy which encrypts can cost, and has no TLS
     #[arg(
         long,
         value_delimiter = ',',
-        default_value = "direct,nginx,nginx-256k,haproxy,sealgate"
+        default_value = "direct,nginx,nginx-256k,haproxy,floor,sealgate"
     )]
     targets: Vec<String>,
     /// How uploads through the gateway are signed [default: all, over TLS unsigned,trailer; quick: unsigned,sha256]
@@ -152,6 +152,15 @@ impl Figures {
     }
 }
 
+/// What the store has of an object that went through `target`.
+fn stored_form(target: &str) -> &'static str {
+    match target {
+        "sealgate" => "sealed",
+        "floor" => "enciphered",
+        _ => "plain",
+    }
+}
+
 /// Everything that runs.
 struct Stage<'a> {
     asked: &'a Compare,
@@ -165,10 +174,19 @@ struct Stage<'a> {
 pub async fn run(setup: &Setup, asked: &Compare) {
     asked.cores.pin_clients();
     let mut lines = Lines::new(asked.out.as_deref());
-    for proxy in Proxy::ALL {
+    let tls: &[bool] = match (asked.tls.as_deref(), asked.quick) {
+        (Some("off"), _) | (None, true) => &[false],
+        (Some("on"), _) => &[true],
+        _ => &[false, true],
+    };
+    let wanted = |proxy: &Proxy| asked.targets.iter().any(|target| target == proxy.name());
+    for proxy in Proxy::ALL.into_iter().filter(wanted) {
         let name = proxy.name();
-        if asked.targets.iter().any(|target| target == name) && proxy.installed().is_none() {
+        if proxy.installed().is_none() {
             eprintln!("{name} is left out: it is not installed (Debian: nginx-light, haproxy)");
+        }
+        if tls.contains(&true) && !proxy.speaks_tls() {
+            eprintln!("{name} is left out with TLS, which it does not speak");
         }
     }
     println!(
@@ -177,11 +195,6 @@ pub async fn run(setup: &Setup, asked: &Compare) {
     println!(
         "| --- | ---: | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
     );
-    let tls: &[bool] = match (asked.tls.as_deref(), asked.quick) {
-        (Some("off"), _) | (None, true) => &[false],
-        (Some("on"), _) => &[true],
-        _ => &[false, true],
-    };
     for &with_tls in tls {
         let certificate = with_tls.then(|| Certificate::make(&setup.folder));
         let core = asked.cores.sink.as_ref();
@@ -284,10 +297,10 @@ impl Stage<'_> {
                 None => lanes.retain(|lane| lane.target != *target),
             }
         }
-        // The sealed object of downloads, and the plain one of all others.
-        for sealed in [true, false] {
+        // The objects of downloads: those who encipher each read their own, all others the same plain one.
+        for form in ["sealed", "enciphered", "plain"] {
             let down = |lane: &&Lane| {
-                lane.direction == Direction::Down && (lane.target == "sealgate") == sealed
+                lane.direction == Direction::Down && stored_form(&lane.target) == form
             };
             if let Some(lane) = lanes.iter().find(down) {
                 let mut job = self.job(lane, size, 1, servers.get(&lane.target));
@@ -349,14 +362,6 @@ impl Stage<'_> {
         }
     }
 
-    fn kept(&self, target: &str, size: Size) -> String {
-        let how = match target {
-            "sealgate" => "sealed",
-            _ => "plain",
-        };
-        format!("keep/{how}-{}", size.0)
-    }
-
     fn job(&self, lane: &Lane, size: Size, clients: usize, server: Option<&Server>) -> Job {
         Job {
             gateway: server.map_or(self.sink.address, |server| server.address),
@@ -364,7 +369,7 @@ impl Stage<'_> {
             bucket: lane.bucket().to_owned(),
             key: match lane.direction {
                 Direction::Up => "drop/object".to_owned(),
-                Direction::Down => self.kept(&lane.target, size),
+                Direction::Down => format!("keep/{}-{}", stored_form(&lane.target), size.0),
             },
             access_key: ACCESS_KEY.to_owned(),
             direction: lane.direction,

@@ -19,7 +19,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 /// Longest head; small bodies arrive with it in one read.
-const HEAD: usize = 16 * 1024;
+pub const HEAD: usize = 16 * 1024;
 /// Bytes taken from a socket at once.
 const READ: usize = 1024 * 1024;
 /// Slices handed to a socket at once.
@@ -46,6 +46,11 @@ pub struct Wire {
 pub struct Head(String);
 
 impl Head {
+    /// All of it as it came, with the empty line at its end.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+
     /// The first line.
     pub fn start(&self) -> &str {
         self.0.lines().next().unwrap_or_default()
@@ -101,9 +106,8 @@ impl Wire {
         loop {
             let rest = &self.buffer[searched.saturating_sub(3)..self.to];
             if let Some(at) = rest.windows(4).position(|four| four == b"\r\n\r\n") {
-                let end = searched.saturating_sub(3) + at + 2;
-                let text = String::from_utf8_lossy(&self.buffer[..end]).into_owned();
-                self.from = end + 2;
+                self.from = searched.saturating_sub(3) + at + 4;
+                let text = String::from_utf8_lossy(&self.buffer[..self.from]).into_owned();
                 return Ok(Some(Head(text)));
             }
             searched = self.to;
@@ -140,6 +144,22 @@ impl Wire {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         Ok(n)
+    }
+
+    /// How many bytes were read behind the last head.
+    pub fn waiting(&self) -> usize {
+        self.to - self.from
+    }
+
+    /// Fills `into` with the next bytes of the body.
+    pub async fn fill(&mut self, into: &mut [u8]) -> io::Result<()> {
+        let (here, rest) = into.split_at_mut(into.len().min(self.waiting()));
+        here.copy_from_slice(&self.buffer[self.from..self.from + here.len()]);
+        self.from += here.len();
+        if !rest.is_empty() {
+            self.stream.read_exact(rest).await?;
+        }
+        Ok(())
     }
 
     /// All of a short body.

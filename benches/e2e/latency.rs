@@ -135,7 +135,7 @@ pub async fn run(setup: &Setup, asked: &Latency) {
     let sink = SinkProcess::with(&setup.folder, 0, asked.cores.sink.as_ref(), None);
     let gateway = setup.gateway(&sink).await;
     let mut proxies = Vec::new();
-    for proxy in [Proxy::Nginx, Proxy::Haproxy] {
+    for proxy in [Proxy::Nginx, Proxy::Haproxy, Proxy::Floor] {
         let server = proxy.start(&setup.folder, &sink, &setup.cores, None).await;
         proxies.extend(server.map(|server| (proxy, server)));
     }
@@ -163,7 +163,14 @@ pub async fn run(setup: &Setup, asked: &Latency) {
     };
     let mut ways = vec![way("direct")];
     for (proxy, server) in &proxies {
-        ways.push(through(proxy.name(), server));
+        let plain = through(proxy.name(), server);
+        ways.push(match proxy {
+            Proxy::Floor => Way {
+                key: "keep/enciphered",
+                ..plain
+            },
+            _ => plain,
+        });
     }
     let sealgate = Way {
         key: "keep/sealed",

@@ -18,6 +18,8 @@ pub struct Plot {
 const WIDTH: f64 = 760.0;
 const GREY: &str = "#8a8f98";
 const BLUE: &str = "#2b6cb0";
+/// What nobody who enciphers gets below.
+const GREEN: &str = "#2f855a";
 const LINES: [&str; 4] = ["#2b6cb0", "#c05621", "#2f855a", "#6b46c1"];
 
 /// Writes all plots that there are figures for.
@@ -158,10 +160,10 @@ fn bar_chart(title: &str, groups: &[(String, Vec<(String, f64)>)]) -> Option<Str
         y += 8.0;
         for (name, figure) in bars {
             let width = figure / most * (WIDTH - left - right);
-            let colour = if name.starts_with("sealgate") {
-                BLUE
-            } else {
-                GREY
+            let colour = match name.as_str() {
+                "floor" => GREEN,
+                name if name.starts_with("sealgate") => BLUE,
+                _ => GREY,
             };
             let (text, end) = (y + 13.0, left + width + 6.0);
             let _ = writeln!(

@@ -1,4 +1,5 @@
-//! What the gateway is compared with: nginx and haproxy, which pass plaintext through, one worker each.
+//! What the gateway is compared with: nginx and haproxy, which pass plaintext through, one worker each, and the least that
+//! a proxy which encrypts can cost.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -7,7 +8,7 @@ use std::process::{Command, Stdio};
 use crate::http::Certificate;
 use crate::process::{Cores, Server, SinkProcess, free_address, program};
 
-/// A pass-through proxy.
+/// A proxy that is not the gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Proxy {
     /// nginx with its default buffers.
@@ -16,11 +17,13 @@ pub enum Proxy {
     Nginx256,
     /// haproxy with buffers of 128 KiB.
     Haproxy,
+    /// This program, enciphering and nothing else; without TLS only. See `floor.rs`.
+    Floor,
 }
 
 impl Proxy {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Nginx, Self::Nginx256, Self::Haproxy];
+    pub const ALL: [Self; 4] = [Self::Nginx, Self::Nginx256, Self::Haproxy, Self::Floor];
 
     /// The name in tables and options.
     pub fn name(self) -> &'static str {
@@ -28,7 +31,13 @@ impl Proxy {
             Self::Nginx => "nginx",
             Self::Nginx256 => "nginx-256k",
             Self::Haproxy => "haproxy",
+            Self::Floor => "floor",
         }
+    }
+
+    /// Whether it can be had with TLS.
+    pub fn speaks_tls(self) -> bool {
+        self != Self::Floor
     }
 
     /// The program, where it is installed.
@@ -36,6 +45,7 @@ impl Proxy {
         let name = match self {
             Self::Nginx | Self::Nginx256 => "nginx",
             Self::Haproxy => "haproxy",
+            Self::Floor => return std::env::current_exe().ok(),
         };
         let path = std::env::var_os("PATH").unwrap_or_default();
         // Debian keeps them where only root's PATH leads.
@@ -55,7 +65,7 @@ impl Proxy {
     }
 
     /// Starts it in front of `store`, with TLS towards both where there is a certificate: 1.3, as the gateway
-    /// speaks it, which nginx 1.22 does not by itself.
+    /// speaks it, which nginx 1.22 does not by itself. `None` where it is not installed, or has no TLS.
     pub async fn start(
         self,
         folder: &Path,
@@ -63,27 +73,38 @@ impl Proxy {
         cores: &Cores,
         tls: Option<&Certificate>,
     ) -> Option<Server> {
+        if tls.is_some() && !self.speaks_tls() {
+            return None;
+        }
         let path = self.installed()?;
         let address = free_address();
-        let config = folder.join(format!("{}.conf", self.name()));
-        let text = match self {
-            Self::Nginx => nginx(folder, address, store, tls, ""),
-            Self::Nginx256 => {
-                let buffers = "client_body_buffer_size 256k; proxy_buffer_size 256k; \
-                               proxy_buffers 8 256k; proxy_busy_buffers_size 512k;";
-                nginx(folder, address, store, tls, buffers)
-            }
-            Self::Haproxy => haproxy(address, store, tls),
-        };
-        std::fs::write(&config, text).expect("write the configuration");
         let mut command = program(&path, cores.gateway.as_ref());
+        let config = |text: String| {
+            let path = folder.join(format!("{}.conf", self.name()));
+            std::fs::write(&path, text).expect("write the configuration");
+            path
+        };
         match self {
-            Self::Haproxy => command.arg("-db").arg("-f").arg(&config),
-            _ => command
-                .args(["-e", "stderr", "-p"])
-                .arg(folder)
-                .arg("-c")
-                .arg(&config),
+            Self::Nginx | Self::Nginx256 => {
+                let buffers = match self {
+                    Self::Nginx256 => {
+                        "client_body_buffer_size 256k; proxy_buffer_size 256k; \
+                         proxy_buffers 8 256k; proxy_busy_buffers_size 512k;"
+                    }
+                    _ => "",
+                };
+                command
+                    .args(["-e", "stderr", "-p"])
+                    .arg(folder)
+                    .arg("-c")
+                    .arg(config(nginx(folder, address, store, tls, buffers)))
+            }
+            Self::Haproxy => command
+                .args(["-db", "-f"])
+                .arg(config(haproxy(address, store, tls))),
+            Self::Floor => command
+                .args(["floor", "--listen", &address.to_string()])
+                .args(["--store", &store.address.to_string()]),
         };
         command.stdout(Stdio::null()).stderr(Stdio::null());
         Some(Server::start(command, address).await)
