@@ -511,6 +511,44 @@ async fn a_completion_whose_answer_was_lost_is_answered_again() {
     assert_eq!(world.get("k").await.body, b"something else");
 }
 
+/// As Ceph does where a completion's connection went away.
+#[tokio::test]
+async fn an_upload_that_the_store_calls_a_missing_key_is_over() {
+    let world = World::with_bucket().await;
+    let other = world.again().await;
+    world.spy.lie(|_, mut reply| {
+        if reply.status == StatusCode::NOT_FOUND {
+            let body = String::from_utf8_lossy(&reply.body).replace("NoSuchUpload", "NoSuchKey");
+            reply.body = body.into_bytes();
+            reply.fix_length();
+        }
+        reply.encode()
+    });
+    for complete in [true, false] {
+        let mut upload = Upload::create(&world, "k").await;
+        upload.put(1, b"all of it").await;
+        // The other gateway knows the upload before it ends, and asks the store.
+        let seen = world.send_to(other, upload.ask(Method::GET)).await;
+        assert_eq!(seen.elements("PartNumber"), ["1"]);
+        let end = match complete {
+            true => upload.completion(&upload.etags),
+            false => upload.ask(Method::DELETE),
+        };
+        assert!(world.send(end).await.status.is_success());
+        let again = world.send_to(other, upload.completion(&upload.etags)).await;
+        let codes = if complete { "" } else { "NoSuchUpload" };
+        assert_eq!(again.code(), codes, "{again:?}");
+        for ask in [
+            upload.ask(Method::GET),
+            upload.part("2", &body(1, MIN)),
+            upload.ask(Method::DELETE),
+        ] {
+            let answer = world.send_to(other, ask).await;
+            assert_eq!(answer.code(), "NoSuchUpload", "{answer:?}");
+        }
+    }
+}
+
 /// Makes the store fail at one kind of request.
 fn fail(spy: &Spy, which: fn(&str, &str) -> bool) {
     spy.lie(move |seen, mut reply| {

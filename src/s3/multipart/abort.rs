@@ -5,7 +5,7 @@ use http::{HeaderName, Method, StatusCode};
 use super::super::call::{Call, Response, Service};
 use super::super::{Error, meta};
 use super::staging::Staging;
-use super::upload_id;
+use super::{is_over, upload_id};
 use crate::store::Request;
 
 /// Answers AbortMultipartUpload.
@@ -33,7 +33,7 @@ pub async fn abort(service: &Service, call: Call) -> Result<Response, Error> {
             headers
         }
         // What an earlier try left must go all the same.
-        Err(error) if error.code() == "NoSuchUpload" => {
+        Err(error) if is_over(&error) => {
             clean(&staging).await;
             return Err(Error::NoSuchUpload);
         }

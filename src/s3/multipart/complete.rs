@@ -20,7 +20,7 @@ use super::listing::stored_parts;
 use super::staging::Staging;
 use super::state::{self, Upload, Wanted};
 use super::xml::{StoredPart, parse_completed};
-use super::{MAX_NUMBER, upload_id};
+use super::{MAX_NUMBER, is_over, upload_id};
 use crate::aead::{
     ChecksumType, Core, Etag, FOOTER_LEN, Footer, Layout, PREAMBLE_LEN, PartEntry, PartNumber,
     PartTable, Parts, Preamble, STREAM_HEADER_LEN, SegmentSize, StreamHeader,
@@ -556,7 +556,7 @@ impl Completion<'_> {
         request.headers = meta::read_settings(&call.headers);
         let answer = match call.store.send("UploadFooter", request).await {
             Ok(answer) => answer,
-            Err(error) if error.code() == "NoSuchUpload" => return Err(Error::NoSuchUpload),
+            Err(error) if is_over(&error) => return Err(Error::NoSuchUpload),
             Err(error) => return Err(error.into()),
         };
         let store_etag = object::store_etag(answer.headers());
@@ -765,6 +765,8 @@ struct Tail {
 fn refusal(error: StoreError, guard: Guard) -> Error {
     match error.code() {
         "NoSuchUpload" => Error::NoSuchUpload,
+        // Of a condition that has to match it means the object.
+        "NoSuchKey" if matches!(guard, Guard::None | Guard::AppendOnly) => Error::NoSuchUpload,
         // They were as listed a moment ago.
         "InvalidPart" | "InvalidPartOrder" => Error::Contended,
         _ if error.status() == Some(StatusCode::PRECONDITION_FAILED) => guard.refused(),

@@ -10,8 +10,8 @@ use super::super::jobs::PROBES;
 use super::super::listing::{ItemKind, Page};
 use super::staging::{self, FOLDER, Staging};
 use super::state::{self, Described};
-use super::uploads;
 use super::xml::{folders, parse_parts};
+use super::{is_over, uploads};
 use crate::store::{Request, Store};
 
 /// Held parts whose state cannot be found are left alone for so long, in seconds: a request may be about to write it.
@@ -139,7 +139,7 @@ pub async fn collect(
                     .query("uploadId", &upload.upload_id);
                 match service.own.send("AbortMultipartUpload", request).await {
                     Ok(_) => {}
-                    Err(error) if error.code() == "NoSuchUpload" => {}
+                    Err(error) if is_over(&error) => {}
                     Err(error) => return Err(error.into()),
                 }
             }
@@ -164,7 +164,7 @@ pub async fn collect(
         let request = Request::object(Method::DELETE, bucket, &key).query("uploadId", &id);
         match service.own.send("AbortMultipartUpload", request).await {
             Ok(_) => {}
-            Err(error) if error.code() == "NoSuchUpload" => {}
+            Err(error) if is_over(&error) => {}
             Err(error) => return Err(error.into()),
         }
     }
@@ -353,10 +353,7 @@ async fn goes_on(store: &Store, upload: &Described) -> Result<bool, Error> {
             parse_parts(&store.document(answer).await?)?;
             Ok(true)
         }
-        // Ceph 16 says NoSuchKey of an upload that was being completed or aborted when its gateway died.
-        Err(error) if matches!(error.code(), "NoSuchUpload" | "NoSuchBucket" | "NoSuchKey") => {
-            Ok(false)
-        }
+        Err(error) if is_over(&error) || error.code() == "NoSuchBucket" => Ok(false),
         Err(error) => Err(error.into()),
     }
 }

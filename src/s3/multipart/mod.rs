@@ -34,6 +34,7 @@ pub use uploads::list_uploads;
 use super::Error;
 use super::call::Call;
 use crate::aead::PartNumber;
+use crate::store::StoreError;
 
 /// Longest plaintext of a part (S3: 5 GiB).
 pub const MAX_PART: u64 = 5 << 30;
@@ -49,6 +50,12 @@ fn part_number(call: &Call) -> Result<PartNumber, Error> {
             name: "partNumber",
             problem: "Part number must be an integer between 1 and 10000, inclusive",
         })
+}
+
+/// Whether the store says that an upload is over. Ceph says so by `NoSuchKey` where the upload was being completed or aborted
+/// when the connection went away.
+fn is_over(error: &StoreError) -> bool {
+    matches!(error.code(), "NoSuchUpload" | "NoSuchKey")
 }
 
 /// `uploadId` of a request.

@@ -9,7 +9,7 @@ use super::super::object::{quoted, store_etag};
 use super::super::{Error, meta};
 use super::staging::Staging;
 use super::state::{self, Upload};
-use super::{MAX_NUMBER, MAX_PART, part_number, upload_id};
+use super::{MAX_NUMBER, MAX_PART, is_over, part_number, upload_id};
 use crate::aead::{PartNumber, SegmentSize, StreamHeader};
 use crate::formats::receipt::{Place, Receipt};
 use crate::formats::v1;
@@ -199,10 +199,15 @@ impl Sending<'_> {
             Ok(answer) => answer,
             // The body's own failure is the reason; what HTTP made of it is a consequence.
             Err(error) => {
-                if error.code() == "NoSuchUpload" {
+                let over = is_over(&error);
+                if over {
                     service.uploads.forget(staging);
                 }
-                return Err(failure.take().map_or(Error::Store(error), Error::Body));
+                return Err(match failure.take() {
+                    Some(failure) => Error::Body(failure),
+                    None if over => Error::NoSuchUpload,
+                    None => Error::Store(error),
+                });
             }
         };
         let store_headers = answer.headers().clone();
