@@ -25,37 +25,7 @@ impl States {
             }
         }
     }
-}
 
-/// The blocks of every lane.
-pub struct Lanes<'a> {
-    blocks: [&'a [[u8; BLOCK]]; MAX_LANES],
-    /// Lanes that have a stream.
-    pub(super) used: usize,
-    /// Blocks of each.
-    pub(super) count: usize,
-}
-
-impl<'a> Lanes<'a> {
-    /// The first `count` blocks of each lane, which must have as many. None without a lane.
-    pub(super) fn new(blocks: &[&'a [[u8; BLOCK]]], count: usize) -> Option<Self> {
-        // Lanes without a stream do the last one's work again; nobody asks for the result.
-        let mut all = [*blocks.last()?; MAX_LANES];
-        for (lane, blocks) in all.iter_mut().zip(blocks) {
-            *lane = blocks;
-        }
-        for lane in &mut all {
-            *lane = lane.get(..count)?;
-        }
-        Some(Self {
-            blocks: all,
-            used: blocks.len(),
-            count,
-        })
-    }
-}
-
-impl States {
     /// A variable of all lanes, in `G` vectors.
     #[inline(always)]
     pub(super) fn vectors<S: Simd, V: SimdInt<S, Element = u32>, const G: usize>(
@@ -86,7 +56,33 @@ impl States {
     }
 }
 
-impl Lanes<'_> {
+/// The blocks of every lane.
+pub struct Lanes<'a> {
+    blocks: [&'a [[u8; BLOCK]]; MAX_LANES],
+    /// Lanes that have a stream.
+    pub(super) used: usize,
+    /// Blocks of each.
+    pub(super) count: usize,
+}
+
+impl<'a> Lanes<'a> {
+    /// The first `count` blocks of each lane, which must have as many. None without a lane.
+    pub(super) fn new(blocks: &[&'a [[u8; BLOCK]]], count: usize) -> Option<Self> {
+        // Lanes without a stream do the last one's work again; nobody asks for the result.
+        let mut all = [*blocks.last()?; MAX_LANES];
+        for (lane, blocks) in all.iter_mut().zip(blocks) {
+            *lane = blocks;
+        }
+        for lane in &mut all {
+            *lane = lane.get(..count)?;
+        }
+        Some(Self {
+            blocks: all,
+            used: blocks.len(),
+            count,
+        })
+    }
+
     /// The sixteen words of a block of each lane, in `G` vectors. Indices are constant or bounded by constants throughout.
     #[inline(always)]
     pub(super) fn words<S: Simd, V: SimdInt<S, Element = u32>, const G: usize>(

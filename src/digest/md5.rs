@@ -9,7 +9,7 @@ use std::hint::black_box;
 use fearless_simd::{Level, dispatch, prelude::*, u32x4, u32x8};
 use md5::block_api::compress;
 
-use super::kernel::{Lanes, States};
+use super::kernel::{Lanes, States, rotate_right};
 use super::{BLOCK, Function, Side, WORDS};
 
 /// The function.
@@ -102,24 +102,24 @@ fn run<S: Simd, V: SimdInt<S, Element = u32>, const G: usize>(
         // The variable that the next step changes is prepared first, so that this one is the last to need it as it was:
         // without a copy, which would be one more instruction to wait for.
         macro_rules! step {
-        ($f:ident $a:ident $b:ident $c:ident $d:ident $shift:expr $(, $step:expr, $word:expr)?) => {
-            let old = $d;
-            $(prepare!($d $step, $word);)?
-            for g in 0..G {
-                let sum = $a[g] + $f::<S, V>($b[g], $c[g], old[g]);
-                $a[g] = $b[g] + ((sum << $shift) | (sum >> (32 - $shift)));
-            }
-        };
-    }
+            ($f:ident $a:ident $b:ident $c:ident $d:ident $shift:expr $(, $step:expr, $word:expr)?) => {
+                let old = $d;
+                $(prepare!($d $step, $word);)?
+                for g in 0..G {
+                    let sum = $a[g] + $f::<S, V>($b[g], $c[g], old[g]);
+                    $a[g] = $b[g] + rotate_right::<S, V>(sum, 32 - $shift);
+                }
+            };
+        }
         // Four steps from `$step`, and the words of the four after the first of them.
         macro_rules! steps {
-        ($f:ident $step:expr, [$x:expr, $y:expr, $z:expr $(, $w:expr)?], [$r:expr, $s:expr, $t:expr, $u:expr]) => {
-            step!($f a b c d $r, $step + 1, $x);
-            step!($f d a b c $s, $step + 2, $y);
-            step!($f c d a b $t, $step + 3, $z);
-            step!($f b c d a $u $(, $step + 4, $w)?);
-        };
-    }
+            ($f:ident $step:expr, [$x:expr, $y:expr, $z:expr $(, $w:expr)?], [$r:expr, $s:expr, $t:expr, $u:expr]) => {
+                step!($f a b c d $r, $step + 1, $x);
+                step!($f d a b c $s, $step + 2, $y);
+                step!($f c d a b $t, $step + 3, $z);
+                step!($f b c d a $u $(, $step + 4, $w)?);
+            };
+        }
         prepare!(a 0, 0);
         steps!(f 0, [1, 2, 3, 4], [7, 12, 17, 22]);
         steps!(f 4, [5, 6, 7, 8], [7, 12, 17, 22]);

@@ -33,12 +33,6 @@ const NARROW: usize = 8;
 /// Words of the longest state.
 const WORDS: usize = 8;
 
-/// The MD5 of one stream, as far as it has come.
-pub type Md5 = Stream<Rfc1321>;
-
-/// The SHA-256 of one stream, as far as it has come.
-pub type Sha256 = Stream<Fips180>;
-
 /// A hash function that takes in blocks of 64 bytes, as 32-bit words, and the length at the end. Only those of this module are.
 pub trait Function: Copy + fmt::Debug + Default + Send + Sync + 'static {
     /// What comes out.
@@ -219,12 +213,11 @@ impl Backend {
                 levels.push(level);
             }
         }
-        let with = |sha| move |level| Self { level, sha };
-        let without = levels.iter().copied().map(with(false));
-        let without = without.filter(|backend| backend.lanes::<Fips180>() > 1);
-        let mut all: Vec<_> = levels.iter().copied().map(with(has_sha())).collect();
-        if has_sha() {
-            all.extend(without);
+        let sha = has_sha();
+        let mut all: Vec<_> = levels.iter().map(|&level| Self { level, sha }).collect();
+        if sha {
+            let without = levels.into_iter().map(|level| Self { level, sha: false });
+            all.extend(without.filter(|backend| backend.lanes::<Fips180>() > 1));
         }
         all
     }
@@ -250,7 +243,7 @@ impl Backend {
 
     /// Takes blocks into several streams, as many as the shortest of `blocks` has, and returns how many that were. The
     /// streams come first, their blocks in the same order; there may be at most [`lanes`](Self::lanes) of them, and
-    /// [`fill`](Md5::fill) must have left each at the end of a block.
+    /// [`fill`](Stream::fill) must have left each at the end of a block.
     pub fn compress<F: Function>(
         self,
         streams: &mut [&mut Stream<F>],
@@ -307,14 +300,14 @@ fn has_sha() -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use ::md5::Digest as _;
     use proptest::prelude::*;
 
     use super::*;
 
     /// A function that another crate has, too.
-    trait Known: Function {
+    pub(crate) trait Known: Function {
         fn oracle(data: &[u8]) -> Self::Digest;
     }
 
@@ -496,7 +489,7 @@ mod tests {
         prop_oneof![8 => 0..4096usize, 1 => 0..300 * 1024usize]
     }
 
-    fn noise(mut seed: u64, length: usize) -> Vec<u8> {
+    pub(crate) fn noise(mut seed: u64, length: usize) -> Vec<u8> {
         let mut next = || {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             (seed >> 56) as u8

@@ -40,6 +40,7 @@ pub(super) enum Wait {
     Others,
 }
 
+#[derive(Default)]
 struct Inner<F: Laned> {
     streams: Vec<Option<Stream<F>>>,
     free: Vec<usize>,
@@ -88,14 +89,7 @@ impl<F: Laned> Queue<F> {
     pub(super) fn new(backend: Backend) -> Self {
         Self {
             backend,
-            inner: Mutex::new(Inner {
-                streams: Vec::new(),
-                free: Vec::new(),
-                ready: VecDeque::new(),
-                prompt: Vec::new(),
-                bytes: 0,
-                waiters: 0,
-            }),
+            inner: Mutex::default(),
         }
     }
 

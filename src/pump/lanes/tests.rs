@@ -2,27 +2,10 @@ use std::future::poll_fn;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Wake;
 
-use md5::Digest as _;
 use proptest::prelude::*;
 
 use super::*;
-
-/// A function that another crate has, too.
-trait Known: Laned {
-    fn oracle(data: &[u8]) -> Self::Digest;
-}
-
-impl Known for Rfc1321 {
-    fn oracle(data: &[u8]) -> [u8; 16] {
-        md5::Md5::digest(data).into()
-    }
-}
-
-impl Known for Fips180 {
-    fn oracle(data: &[u8]) -> [u8; 32] {
-        sha2::Sha256::digest(data).into()
-    }
-}
+use crate::digest::tests::{self, Known};
 
 fn oracle(data: &[u8]) -> [u8; 16] {
     Rfc1321::oracle(data)
@@ -33,12 +16,8 @@ fn md5_lanes() -> Arc<Lanes<Rfc1321>> {
     Lanes::new(Backend::detect())
 }
 
-fn noise(mut seed: u64, length: usize) -> Bytes {
-    let mut next = || {
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        (seed >> 56) as u8
-    };
-    (0..length).map(|_| next()).collect()
+fn noise(seed: u64, length: usize) -> Bytes {
+    tests::noise(seed, length).into()
 }
 
 /// Hashes `data` in pieces, as a body does. Between pieces others get their turn where `pauses` says so.
@@ -95,7 +74,7 @@ impl Wake for Woken {
 
 const LONG: u64 = 1 << 40;
 
-fn alone<F: Known>() {
+fn alone<F: Laned + Known>() {
     for backend in Backend::all() {
         let lanes = Lanes::<F>::new(backend);
         let mut stream = lanes.stream(Some(LONG));
@@ -319,7 +298,7 @@ fn nobody_hurries_where_nobody_waits() {
 }
 
 /// Bodies end in odd places, and the end of one must not take others with it.
-async fn odd_tails_of<F: Known>() {
+async fn odd_tails_of<F: Laned + Known>() {
     for backend in Backend::all() {
         let lanes = Lanes::<F>::new(backend);
         let mut tasks = Vec::new();
@@ -343,7 +322,7 @@ async fn odd_tails() {
     odd_tails_of::<Fips180>().await;
 }
 
-async fn a_thousand_streams_on_many_threads_some_of_them_dropped_of<F: Known>() {
+async fn a_thousand_streams_on_many_threads_some_of_them_dropped_of<F: Laned + Known>() {
     let lanes = Lanes::<F>::new(Backend::detect());
     let mut tasks = Vec::new();
     for n in 0..1000u64 {
@@ -375,7 +354,7 @@ async fn a_thousand_streams_on_many_threads_some_of_them_dropped() {
 }
 
 /// Threads without a runtime, which drop streams at any moment: also while another thread is hashing them.
-fn threads_without_a_clock_of<F: Known>() {
+fn threads_without_a_clock_of<F: Laned + Known>() {
     let lanes = Lanes::<F>::new(Backend::detect());
     std::thread::scope(|scope| {
         for thread in 0..4u64 {
@@ -440,7 +419,7 @@ fn length() -> impl Strategy<Value = usize> {
 }
 
 /// Any streams in any pieces, polled in any order by hand.
-fn in_order<F: Known>(
+fn in_order<F: Laned + Known>(
     lanes: &Arc<Lanes<F>>,
     data: &[Bytes],
     cuts: &[usize],

@@ -20,7 +20,7 @@ use super::listing::stored_parts;
 use super::staging::Staging;
 use super::state::{self, Upload, Wanted};
 use super::xml::{StoredPart, parse_completed};
-use super::{MAX_NUMBER, is_over, upload_id};
+use super::{MAX_NUMBER, refused, upload_id};
 use crate::aead::{
     ChecksumType, Core, Etag, FOOTER_LEN, Footer, Layout, PREAMBLE_LEN, PartEntry, PartNumber,
     PartTable, Parts, Preamble, STREAM_HEADER_LEN, SegmentSize, StreamHeader,
@@ -554,11 +554,8 @@ impl Completion<'_> {
             .query("uploadId", id)
             .body(body);
         request.headers = meta::read_settings(&call.headers);
-        let answer = match call.store.send("UploadFooter", request).await {
-            Ok(answer) => answer,
-            Err(error) if is_over(&error) => return Err(Error::NoSuchUpload),
-            Err(error) => return Err(error.into()),
-        };
+        let answer = call.store.send("UploadFooter", request).await;
+        let answer = answer.map_err(refused)?;
         let store_etag = object::store_etag(answer.headers());
         let _ = call.store.document(answer).await;
         Ok(Tail {

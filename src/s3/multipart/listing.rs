@@ -12,7 +12,7 @@ use super::complete::{is_table_and_footer, is_tail, part_plaintext_len};
 use super::staging::{Staging, is_denied};
 use super::state::Wanted;
 use super::xml::{PartsPage, StoredPart, parse_parts};
-use super::{is_over, state, upload_id};
+use super::{refused, state, upload_id};
 use crate::store::{Request, Store};
 
 /// Parts on one page (S3: 1,000).
@@ -158,8 +158,7 @@ async fn page(
             let document = store.document(answer).await?;
             Ok(parse_parts(&document)?)
         }
-        Err(error) if is_over(&error) => Err(Error::NoSuchUpload),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(refused(error)),
     }
 }
 

@@ -58,6 +58,15 @@ fn is_over(error: &StoreError) -> bool {
     matches!(error.code(), "NoSuchUpload" | "NoSuchKey")
 }
 
+/// What the store's refusal of a request about an upload means.
+fn refused(error: StoreError) -> Error {
+    if is_over(&error) {
+        Error::NoSuchUpload
+    } else {
+        error.into()
+    }
+}
+
 /// `uploadId` of a request.
 fn upload_id(call: &Call) -> Result<&str, Error> {
     call.parameter("uploadId")

@@ -9,7 +9,7 @@ use super::super::object::{quoted, store_etag};
 use super::super::{Error, meta};
 use super::staging::Staging;
 use super::state::{self, Upload};
-use super::{MAX_NUMBER, MAX_PART, is_over, part_number, upload_id};
+use super::{MAX_NUMBER, MAX_PART, is_over, part_number, refused, upload_id};
 use crate::aead::{PartNumber, SegmentSize, StreamHeader};
 use crate::formats::receipt::{Place, Receipt};
 use crate::formats::v1;
@@ -199,15 +199,11 @@ impl Sending<'_> {
             Ok(answer) => answer,
             // The body's own failure is the reason; what HTTP made of it is a consequence.
             Err(error) => {
-                let over = is_over(&error);
-                if over {
+                if is_over(&error) {
                     service.uploads.forget(staging);
                 }
-                return Err(match failure.take() {
-                    Some(failure) => Error::Body(failure),
-                    None if over => Error::NoSuchUpload,
-                    None => Error::Store(error),
-                });
+                let failure = failure.take().map(Error::Body);
+                return Err(failure.unwrap_or_else(|| refused(error)));
             }
         };
         let store_headers = answer.headers().clone();
