@@ -1,17 +1,19 @@
 //! What SigV4 costs: verifying a head with and without the key of the day, signing one, the canonical forms, and the
-//! signature of a chunk.
+//! signatures of chunks, one by one and as a body that is read brings them.
 
 use std::hint::black_box;
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use bytes::Bytes;
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use http::{HeaderMap, HeaderValue, Method};
 use sealgate::auth::canonical::{canonical_query, canonical_request};
 use sealgate::auth::{
     ChunkVerifier, DayKeys, Limits, Payload, RequestHead, Secret, Signed, Signer, verify,
     verify_with,
 };
-use sealgate::protocol::aws_chunked::ChunkAuth;
+use sealgate::protocol::aws_chunked::{ChunkAuth, Decoder};
 
+const MIB: usize = 1024 * 1024;
 const NOW: i64 = 1_369_353_600;
 const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 const PATH: &str = "/my-bucket/a/path%20with/some%2Bescapes/object.bin";
@@ -142,5 +144,58 @@ fn chunks(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, sigv4, canonical, chunks);
+/// A body of 1 MiB in signed chunks.
+fn body(signer: &Signer, context: &Signed, chunk: usize) -> Bytes {
+    let mut chain = signer.chunk_signer(context);
+    let data = vec![0x5a; chunk];
+    let mut body = Vec::new();
+    for data in std::iter::repeat_n(&data[..], MIB / chunk).chain([&[][..]]) {
+        let head = format!(
+            "{:x};chunk-signature={}\r\n",
+            data.len(),
+            chain.sign_chunk(data)
+        );
+        body.extend_from_slice(head.as_bytes());
+        body.extend_from_slice(data);
+        body.extend_from_slice(b"\r\n");
+    }
+    body.into()
+}
+
+fn decode(mut decoder: Decoder<ChunkVerifier>, body: &Bytes, read: usize) {
+    let mut body = body.clone();
+    while !body.is_empty() {
+        let mut input = body.split_to(read.min(body.len()));
+        while let Some(data) = decoder.decode(&mut input).expect("signed") {
+            black_box(data);
+        }
+    }
+    decoder.finish().expect("whole");
+}
+
+fn bodies(c: &mut Criterion) {
+    let secret = Secret::new("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY");
+    let signer = Signer::new("bench", secret.clone(), "us-east-1");
+    let (headers, context) = chunked(&signer);
+    let verifier = chunk_verifier(&headers, &secret);
+    for chunk in [64 * 1024, 128 * 1024] {
+        let name = format!("1 MiB in chunks of {} KiB", chunk / 1024);
+        let mut group = c.benchmark_group(name);
+        group.throughput(Throughput::Bytes(MIB as u64));
+        let body = body(&signer, &context, chunk);
+        for read in [MIB, MIB / 2, MIB / 16] {
+            let id = BenchmarkId::new("read of KiB", read / 1024);
+            group.bench_function(id, |b| {
+                b.iter(|| {
+                    // As the gateway reads.
+                    let decoder = Decoder::new(Some(verifier.clone()), false, MIB as u64);
+                    decode(decoder, &body, read - 1);
+                });
+            });
+        }
+        group.finish();
+    }
+}
+
+criterion_group!(benches, sigv4, canonical, chunks, bodies);
 criterion_main!(benches);

@@ -19,7 +19,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("keys", &["aead"]),
     ("envelope", &["aead", "keys"]),
     // Who asks, and what they may.
-    ("auth", &["protocol", "secret"]),
+    ("auth", &["digest", "protocol", "secret"]),
     ("policy", &["secret"]),
     // Streams. Of `auth` it takes what verifies chunk signatures.
     ("pump", &["aead", "auth", "digest", "protocol", "telemetry"]),

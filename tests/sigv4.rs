@@ -12,7 +12,8 @@ use sealgate::auth::{
     AuthError, ChunkSigner, ChunkVerifier, Limits, Payload, RequestHead, Secret, Signer, Verified,
     verify,
 };
-use sealgate::protocol::aws_chunked::{ChunkedError, Decoder, decoded_content_length};
+use sealgate::digest::{Backend, Fips180};
+use sealgate::protocol::aws_chunked::{ChunkAuth, ChunkedError, Decoder, decoded_content_length};
 use sealgate::protocol::checksum::{Algorithm, Checksum, ChecksumError, Expected};
 use sealgate::protocol::date::{parse_amz_date, parse_iso8601};
 use sealgate::protocol::uri::{Target, encode_path};
@@ -708,6 +709,151 @@ mod both_ways {
                     prop_assert_eq!(&data, &plain);
                     prop_assert_eq!(&trailers, &whole.unwrap().1);
                 }
+            }
+        }
+    }
+
+    /// Hashes each chunk while it passes.
+    struct OneByOne(ChunkVerifier);
+
+    impl ChunkAuth for OneByOne {
+        fn update(&mut self, data: &[u8]) {
+            self.0.update(data);
+        }
+
+        fn finish_chunk(&mut self, signature: &[u8; 32]) -> bool {
+            self.0.finish_chunk(signature)
+        }
+
+        fn finish_trailer(&mut self, trailers: &HeaderMap, signature: &[u8; 32]) -> bool {
+            self.0.finish_trailer(trailers, signature)
+        }
+    }
+
+    /// Decodes both ways, and sees after every step that nothing differs. Gives the bytes that were hashed side by side.
+    fn decode_both(
+        verifier: &ChunkVerifier,
+        trailer: bool,
+        length: u64,
+        body: &[u8],
+        read: usize,
+    ) -> u64 {
+        let mut plain =
+            Decoder::new(Some(OneByOne(verifier.clone())), trailer, length).of_any_chunks();
+        let mut ahead = Decoder::new(Some(verifier.clone()), trailer, length).of_any_chunks();
+        'reads: for read in body.chunks(read) {
+            let mut input = Bytes::copy_from_slice(read);
+            let mut same = input.clone();
+            loop {
+                let step = ahead.decode(&mut input);
+                assert_eq!(step, plain.decode(&mut same));
+                assert_eq!(input.len(), same.len());
+                match step {
+                    Ok(Some(_)) => {}
+                    Ok(None) => break,
+                    Err(_) => break 'reads,
+                }
+            }
+        }
+        let hashed = ahead.auth().unwrap().hashed().iter();
+        let hashed = hashed.filter(|(lanes, _)| *lanes > 1);
+        let side_by_side = hashed.map(|(_, bytes)| bytes).sum();
+        assert_eq!(ahead.finish(), plain.finish());
+        side_by_side
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn looking_ahead_changes_no_verdict(
+            size in 1usize..1000,
+            others in proptest::collection::vec((0usize..40, 1usize..1000), 0..4),
+            count in 1usize..40,
+            read in prop_oneof![1usize..20_000, Just(usize::MAX)],
+            trailer: bool,
+            damage in proptest::option::of((any::<prop::sample::Index>(), 1u8..=255)),
+            swap in proptest::option::of((0usize..40, 0usize..40)),
+        ) {
+            let mut sizes = vec![size; count];
+            for (at, size) in others {
+                sizes[at % count] = size;
+            }
+            let chunks: Vec<Vec<u8>> = (0u8..)
+                .zip(&sizes)
+                .map(|(n, size)| (0..*size).map(|at| n.wrapping_mul(31) ^ at as u8).collect())
+                .collect();
+            let (chain, verifier) = chain(trailer);
+            let mut body = encode(&chunks, Some(chain), trailer);
+            if let Some((index, flip)) = damage {
+                let at = index.index(body.len());
+                body[at] ^= flip;
+            }
+            // Two chunks of one size change places, headers stay.
+            if let Some((one, other)) = swap {
+                let at = |chunk: usize| {
+                    let header = |size: usize| format!("{size:x}").len() + 17 + 64 + 2;
+                    let before = sizes[..chunk].iter().map(|size| header(*size) + size + 2);
+                    before.sum::<usize>() + header(sizes[chunk])
+                };
+                let (one, other) = (one % count, other % count);
+                let length = sizes[one].min(sizes[other]);
+                let (one, other) = (at(one), at(other));
+                for n in 0..length {
+                    body.swap(one + n, other + n);
+                }
+            }
+            let length = sizes.iter().sum::<usize>() as u64;
+            for backend in Backend::all() {
+                let verifier = verifier.clone().with_backend(backend);
+                decode_both(&verifier, trailer, length, &body, read);
+            }
+        }
+    }
+
+    #[test]
+    fn chunks_of_one_read_are_hashed_side_by_side() {
+        const CHUNK: usize = 16 * 1024;
+        let chunks: Vec<_> = (0..40).map(|n| vec![n; CHUNK]).collect();
+        let length = (chunks.len() * CHUNK) as u64;
+        let (chain, verifier) = chain(false);
+        let body = encode(&chunks, Some(chain), false);
+        for backend in Backend::all() {
+            let verifier = verifier.clone().with_backend(backend);
+            let side_by_side = |read| decode_both(&verifier, false, length, &body, read);
+            let all = side_by_side(20 * CHUNK - 1);
+            if backend.lanes::<Fips180>() == 1 {
+                assert_eq!(all, 0, "{backend:?}");
+                continue;
+            }
+            assert!(all > length * 9 / 10, "{backend:?} {all} of {length}");
+            // Reads that bring fewer chunks than pay, those in part among them.
+            let few = backend.pays::<Fips180>() - 2;
+            assert_eq!(side_by_side(few * CHUNK - 1), 0, "{backend:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_shown_and_does_not_come_is_refused() {
+        let data = [vec![b'a'; 100], vec![b'b'; 100]];
+        let shown = vec![&data[0][..]; 20];
+        for backend in Backend::all() {
+            let lanes = backend.lanes::<Fips180>() > 1;
+            for (comes, right) in [
+                (&data[0][..], true),
+                (&data[1][..], !lanes),
+                // The same, but not what was shown.
+                (&data[0].clone()[..], !lanes),
+                (&data[0][..99], !lanes),
+            ] {
+                let (mut chain, verifier) = chain(false);
+                let mut verifier = verifier.with_backend(backend);
+                verifier.look_ahead(shown.iter().copied());
+                verifier.update(comes);
+                let signature = chain.sign_chunk(comes);
+                let signature: Vec<u8> = hex::decode(signature).unwrap();
+                let signature = signature.try_into().unwrap();
+                assert_eq!(verifier.finish_chunk(&signature), right, "{backend:?}");
             }
         }
     }

@@ -12,6 +12,7 @@
 
 mod kernel;
 mod md5;
+mod several;
 mod sha256;
 
 use std::fmt;
@@ -19,6 +20,7 @@ use std::fmt;
 use fearless_simd::Level;
 
 pub use self::md5::Rfc1321;
+pub use self::several::ByLanes;
 pub use self::sha256::Fips180;
 
 /// Streams that are hashed side by side at most, on any CPU.
@@ -77,6 +79,15 @@ impl Side {
         pays: 1,
         wide: 1,
     };
+
+    /// How many of so many streams go first.
+    fn group(self, streams: usize) -> usize {
+        let together = match streams >= self.wide {
+            true => MAX_LANES,
+            false => NARROW,
+        };
+        streams.min(together).min(self.lanes)
+    }
 }
 
 /// A hash of one stream, as far as it has come.
@@ -259,10 +270,7 @@ impl Backend {
         let mut streams_left = &mut *streams;
         let mut blocks_left = blocks;
         while side.lanes > 1 && streams_left.len() >= side.pays {
-            let wide = streams_left.len() >= side.wide;
-            let together = streams_left
-                .len()
-                .min(if wide { MAX_LANES } else { NARROW });
+            let together = side.group(streams_left.len());
             let (group, others) = streams_left.split_at_mut(together);
             let (theirs, behind) = blocks_left.split_at(together.min(blocks_left.len()));
             (streams_left, blocks_left) = (others, behind);

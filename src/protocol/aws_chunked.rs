@@ -82,6 +82,13 @@ pub enum ChunkedError {
 /// Call order: [`update`](Self::update) any number of times, then [`finish_chunk`](Self::finish_chunk),
 /// for each chunk, the empty last one included; then at most once [`finish_trailer`](Self::finish_trailer).
 pub trait ChunkAuth {
+    /// Shows what [`update`](Self::update) will be given next, unless the body turns out to be malformed: the rest of the
+    /// current chunk, then each of those behind it, the last maybe in part. Whoever is faster with several at once takes as
+    /// many as it wants, which are not shown again. The verdict must not depend on it.
+    fn look_ahead<'a>(&mut self, pieces: impl Iterator<Item = &'a [u8]>) {
+        let _ = pieces;
+    }
+
     /// Takes in the next bytes of the current chunk.
     fn update(&mut self, data: &[u8]);
 
@@ -164,6 +171,8 @@ pub struct Decoder<V> {
     /// Nothing but blank lines may follow.
     closed: bool,
     trailer_signed: bool,
+    /// Bytes at the end of the input that `auth` has not been shown; all of the next one.
+    unseen: usize,
 }
 
 impl<V: ChunkAuth> Decoder<V> {
@@ -188,6 +197,7 @@ impl<V: ChunkAuth> Decoder<V> {
             blank_lines: 0,
             closed: false,
             trailer_signed: false,
+            unseen: usize::MAX,
         }
     }
 
@@ -211,7 +221,16 @@ impl<V: ChunkAuth> Decoder<V> {
         if result.is_err() {
             self.state = State::Failed;
         }
+        if input.is_empty() {
+            self.unseen = usize::MAX;
+        }
         result
+    }
+
+    /// What checks the chunk signatures, if the chunks have them.
+    #[must_use]
+    pub fn auth(&self) -> Option<&V> {
+        self.auth.as_ref()
     }
 
     /// Ends the body: checks that it is complete and returns its trailers, without their signature.
@@ -242,6 +261,13 @@ impl<V: ChunkAuth> Decoder<V> {
                     }
                 }
                 State::Data { left } => {
+                    if let Some(auth) = &mut self.auth
+                        && input.len() <= self.unseen
+                    {
+                        let mut pieces = Pieces { left, rest: input };
+                        auth.look_ahead(&mut pieces);
+                        self.unseen = pieces.rest.len();
+                    }
                     let here = usize::try_from(left).unwrap_or(usize::MAX).min(input.len());
                     let data = input.split_to(here);
                     // `here <= left`, and a usize fits into 64 bits.
@@ -286,10 +312,7 @@ impl<V: ChunkAuth> Decoder<V> {
 
     /// Moves bytes to `line` up to the next LF; true if one was there. The line end is dropped.
     fn read_line(&mut self, input: &mut Bytes) -> Result<bool, ChunkedError> {
-        let end = input
-            .iter()
-            .take(MAX_LINE + 1)
-            .position(|byte| *byte == b'\n');
+        let end = line_end(input);
         let taken = input.split_to(end.unwrap_or(input.len().min(MAX_LINE + 1)));
         if self.line.len() + taken.len() > MAX_LINE {
             return Err(match self.state {
@@ -313,22 +336,7 @@ impl<V: ChunkAuth> Decoder<V> {
 
     fn chunk_header(&mut self) -> Result<(), ChunkedError> {
         let line = std::mem::take(&mut self.line);
-        let text = str::from_utf8(&line).map_err(|_| ChunkedError::Malformed("chunk header"))?;
-        let mut parts = text.split(';');
-        let size = parse_size(parts.next().unwrap_or(""))?;
-        let mut signature = None;
-        for extension in parts {
-            match extension.split_once('=') {
-                Some(("chunk-signature", value)) if signature.is_none() => {
-                    signature = Some(
-                        parse_signature(value).ok_or(ChunkedError::Malformed("chunk signature"))?,
-                    );
-                }
-                // Some clients end the size of an unsigned chunk with a semicolon.
-                None if extension.is_empty() => {}
-                _ => return Err(ChunkedError::Malformed("chunk extension")),
-            }
-        }
+        let (size, signature) = parse_header(&line)?;
         match (&self.auth, signature) {
             (Some(_), Some(signature)) => self.signature = signature,
             (Some(_), None) => return Err(ChunkedError::SignatureMismatch),
@@ -426,6 +434,65 @@ impl<V> fmt::Debug for Decoder<V> {
     }
 }
 
+/// The data in an input that begins in a chunk, by chunks. It is the decoder that judges what stands between them: what it
+/// might not like ends this.
+struct Pieces<'a> {
+    /// Bytes before the end of the chunk.
+    left: u64,
+    /// From where the chunk goes on; empty at the end.
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for Pieces<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let rest = std::mem::take(&mut self.rest);
+        let here = usize::try_from(self.left).map_or(rest.len(), |left| left.min(rest.len()));
+        let (piece, behind) = rest.split_at_checked(here).filter(|_| here > 0)?;
+        if let Some(next) = next_chunk(behind) {
+            (self.left, self.rest) = next;
+        }
+        Some(piece)
+    }
+}
+
+/// Behind the data of a chunk: the size of the next and what comes behind its header.
+fn next_chunk(input: &[u8]) -> Option<(u64, &[u8])> {
+    let input = input.strip_prefix(b"\r").unwrap_or(input);
+    let input = input.strip_prefix(b"\n")?;
+    let (line, behind) = input.split_at(line_end(input)?);
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let (size, _) = parse_header(line).ok()?;
+    Some((size, behind.get(1..)?))
+}
+
+/// Where the first line ends, unless it is too long: its LF.
+fn line_end(input: &[u8]) -> Option<usize> {
+    let mut start = input.iter().take(MAX_LINE + 1);
+    start.position(|byte| *byte == b'\n')
+}
+
+/// A chunk header: size and signature.
+fn parse_header(line: &[u8]) -> Result<(u64, Option<[u8; 32]>), ChunkedError> {
+    let text = str::from_utf8(line).map_err(|_| ChunkedError::Malformed("chunk header"))?;
+    let mut parts = text.split(';');
+    let size = parse_size(parts.next().unwrap_or(""))?;
+    let mut signature = None;
+    for extension in parts {
+        match extension.split_once('=') {
+            Some(("chunk-signature", value)) if signature.is_none() => {
+                signature =
+                    Some(parse_signature(value).ok_or(ChunkedError::Malformed("chunk signature"))?);
+            }
+            // Some clients end the size of an unsigned chunk with a semicolon.
+            None if extension.is_empty() => {}
+            _ => return Err(ChunkedError::Malformed("chunk extension")),
+        }
+    }
+    Ok((size, signature))
+}
+
 fn parse_size(text: &str) -> Result<u64, ChunkedError> {
     // Some clients pad the size with spaces behind it.
     let text = text.trim_end_matches(' ');
@@ -450,6 +517,9 @@ fn parse_signature(text: &str) -> Option<[u8; 32]> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+    use std::ops::Range;
+
     use super::*;
     use proptest::prelude::*;
 
@@ -471,6 +541,44 @@ mod tests {
         }
     }
 
+    /// The same; looks ahead at so many pieces at most, and sees that they come as they were shown.
+    #[derive(Clone, Default)]
+    struct Ahead {
+        lengths: Lengths,
+        most: usize,
+        /// Addresses of what is yet to come.
+        shown: VecDeque<Range<usize>>,
+        taken: usize,
+    }
+
+    impl ChunkAuth for Ahead {
+        fn look_ahead<'a>(&mut self, pieces: impl Iterator<Item = &'a [u8]>) {
+            assert!(self.shown.is_empty());
+            for piece in pieces.take(self.most) {
+                let start = piece.as_ptr().addr();
+                assert!(!piece.is_empty());
+                self.shown.push_back(start..start + piece.len());
+                self.taken += piece.len();
+            }
+        }
+
+        fn update(&mut self, data: &[u8]) {
+            let start = data.as_ptr().addr();
+            if let Some(shown) = self.shown.pop_front() {
+                assert_eq!(shown, start..start + data.len());
+            }
+            self.lengths.update(data);
+        }
+
+        fn finish_chunk(&mut self, signature: &[u8; 32]) -> bool {
+            self.lengths.finish_chunk(signature)
+        }
+
+        fn finish_trailer(&mut self, trailers: &HeaderMap, signature: &[u8; 32]) -> bool {
+            self.lengths.finish_trailer(trailers, signature)
+        }
+    }
+
     type Decoded = Result<(String, Vec<(String, String)>), ChunkedError>;
 
     /// A decoder that takes chunks of any length.
@@ -478,7 +586,21 @@ mod tests {
         Decoder::new(signed.then(Lengths::default), trailer, length).of_any_chunks()
     }
 
-    fn run(mut decoder: Decoder<Lengths>, body: &[u8], piece: usize) -> Decoded {
+    fn run(mut decoder: Decoder<impl ChunkAuth>, body: &[u8], piece: usize) -> Decoded {
+        let data = feed(&mut decoder, body, piece)?;
+        let trailers = decoder.finish()?;
+        let trailers = trailers
+            .iter()
+            .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
+            .collect();
+        Ok((String::from_utf8_lossy(&data).into_owned(), trailers))
+    }
+
+    fn feed(
+        decoder: &mut Decoder<impl ChunkAuth>,
+        body: &[u8],
+        piece: usize,
+    ) -> Result<Vec<u8>, ChunkedError> {
         let mut data = Vec::new();
         for piece in body.chunks(piece) {
             let mut input = Bytes::copy_from_slice(piece);
@@ -486,12 +608,7 @@ mod tests {
                 data.extend_from_slice(&out);
             }
         }
-        let trailers = decoder.finish()?;
-        let trailers = trailers
-            .iter()
-            .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
-            .collect();
-        Ok((String::from_utf8_lossy(&data).into_owned(), trailers))
+        Ok(data)
     }
 
     /// Decodes whole and byte by byte, which must be the same.
@@ -741,6 +858,69 @@ mod tests {
             if let Ok((data, _)) = whole {
                 prop_assert_eq!(data.len() as u64, length);
             }
+        }
+
+        #[test]
+        fn looking_ahead_shows_what_comes_once(
+            sizes in proptest::collection::vec(1usize..30, 0..12),
+            end in prop_oneof![Just("\r\n"), Just("\n")],
+            piece in prop_oneof![1usize..200, Just(usize::MAX)],
+            most in 0usize..6,
+            damage in proptest::option::of((any::<prop::sample::Index>(), any::<u8>())),
+        ) {
+            let mut body = String::new();
+            for size in sizes.iter().chain([&0]) {
+                let signature = format!("{size:02x}").repeat(32);
+                let data = "x".repeat(*size);
+                body.push_str(&format!("{size:x};chunk-signature={signature}{end}{data}{end}"));
+            }
+            let mut body = body.into_bytes();
+            if let Some((at, byte)) = damage {
+                let at = at.index(body.len());
+                body[at] = byte;
+            }
+            let length = sizes.iter().sum::<usize>();
+            let auth = Ahead { most, ..Ahead::default() };
+            let mut decoder = Decoder::new(Some(auth), false, length as u64).of_any_chunks();
+            let fed = feed(&mut decoder, &body, piece);
+            let auth = decoder.auth().unwrap();
+            if damage.is_none() {
+                prop_assert_eq!(auth.taken, if most > 0 { length } else { 0 });
+                prop_assert!(auth.shown.is_empty());
+            }
+            // What is behind the first chunk that does not match has been shown in vain, once.
+            prop_assert!(auth.taken <= body.len());
+            let same = feed(&mut self::decoder(true, false, length as u64), &body, piece);
+            prop_assert_eq!(fed, same);
+        }
+    }
+
+    #[test]
+    fn what_lies_behind_a_doubtful_header_is_not_shown() {
+        let first = Pieces {
+            left: 2,
+            rest: b"hi\r\n3\r\nyou\r\n",
+        };
+        assert_eq!(first.collect::<Vec<_>>(), [&b"hi"[..], b"you"]);
+        for behind in [
+            "",
+            "\r",
+            "\r\n",
+            "\r\n3",
+            "\r\n3\r\n",
+            "\r\r\n3\r\nyou",
+            "3\r\nyou",
+            "\r\n3;a=b\r\nyou",
+            "\r\n3;chunk-signature=00\r\nyou",
+            "\r\n0\r\n\r\n3\r\nyou",
+            &format!("\r\n{:>MAX_LINE$}3\r\nyou", ' '),
+        ] {
+            let rest = format!("hi{behind}");
+            let pieces = Pieces {
+                left: 2,
+                rest: rest.as_bytes(),
+            };
+            assert_eq!(pieces.collect::<Vec<_>>(), [b"hi"], "{behind:?}");
         }
     }
 }

@@ -22,6 +22,7 @@ use crate::digest::{Fips180, Rfc1321};
 use crate::protocol::aws_chunked::{ChunkedError, Decoder};
 use crate::protocol::checksum::{ChecksumError, Expected, Finished as Digests, Hashes};
 use crate::protocol::post_form::FormError;
+use crate::telemetry::metrics;
 
 /// A body that is not what its request declared.
 #[derive(Debug, Error)]
@@ -269,12 +270,13 @@ where
                             },
                         );
                     }
-                    match this
-                        .decoder
-                        .take()
-                        .map(|decoder| decoder.finish())
-                        .transpose()
-                    {
+                    let decoder = this.decoder.take();
+                    if let Some(chunks) = decoder.as_ref().and_then(|decoder| decoder.auth()) {
+                        for (lanes, bytes) in chunks.hashed().iter() {
+                            metrics::hashed_bytes(metrics::SHA256_BYTES, lanes, bytes);
+                        }
+                    }
+                    match decoder.map(|decoder| decoder.finish()).transpose() {
                         Ok(trailers) => *this.trailers = Some(trailers.unwrap_or_default()),
                         Err(error) => return fail(this.done, error.into()),
                     }
