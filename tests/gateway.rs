@@ -10,6 +10,7 @@ use common::{
     content, md5_base64, md5_hex, query_of,
 };
 use http::{Method, StatusCode};
+use sealgate::digest::{Backend, Fips180};
 use sealgate::protocol::checksum::{Algorithm, Checksum};
 use sealgate::protocol::uri::encode_path;
 
@@ -472,6 +473,26 @@ async fn send_changed(world: &World, ask: &Ask, change: impl Fn(&mut Vec<u8>)) -
     connection.write(&head).await;
     connection.write(&body).await;
     connection.answer(&ask.method).await
+}
+
+#[tokio::test]
+async fn signed_chunks_that_come_together_are_hashed_together() {
+    let world = World::with_bucket().await;
+    let plain = content(4 * 1024 * 1024);
+    let form = Form::Chunked {
+        signed: true,
+        size: 16 * 1024,
+        trailer: None,
+    };
+    let put = world.send(Ask::put("bucket", "key", &plain).form(form));
+    assert_eq!(put.await.status, StatusCode::OK);
+    assert!(world.get("key").await.body == plain);
+    let hashed = |lanes| world.metric("sealgate_sha256_bytes_total", lanes);
+    let (all, alone) = (hashed(None), hashed(Some(("lanes", "1"))));
+    assert_eq!(all, plain.len() as u64);
+    if Backend::detect().lanes::<Fips180>() > 1 {
+        assert!(alone < all, "{alone} of {all}");
+    }
 }
 
 #[tokio::test]
