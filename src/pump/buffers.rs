@@ -29,6 +29,9 @@ const WINDOWS: usize = 5;
 /// Windows of a stream that are not in use and are kept for it.
 const KEPT: usize = 2;
 
+/// The largest read of an upload: up to four of them are in memory at a time, and longer ones save next to nothing.
+const MOST_UPLOAD: usize = MOST / 2;
+
 /// The largest window while bodies are hashed beside each other: their pieces wait for those of others, and longer ones are no
 /// longer in the cache by then.
 const MOST_HASHED: usize = MOST / 2;
@@ -68,6 +71,11 @@ pub fn set_budget(bytes: usize) {
 /// Bytes that a stream may read or write at once, just now: a power of two.
 pub fn window() -> usize {
     MEMORY.window()
+}
+
+/// Bytes of an upload that may be read at once, just now: a power of two.
+pub fn upload_read() -> usize {
+    window().min(MOST_UPLOAD)
 }
 
 /// A stream under way, counted for as long as this lives.

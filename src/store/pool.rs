@@ -165,7 +165,7 @@ async fn open(
         .await
         .map_err(not_connected)?;
     let io = connector.call(uri).await.map_err(not_connected)?;
-    let io = TokioIo::new(Windowed::new(TokioIo::new(io)));
+    let io = TokioIo::new(Windowed::new(TokioIo::new(io), buffers::window));
     let mut http = Builder::new();
     Ok(http.max_buf_size(buffers::MOST).handshake(io).await?)
 }

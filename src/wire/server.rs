@@ -114,7 +114,7 @@ async fn connection<T, H, F>(
     F: Future<Output = Response<Tracked>> + Send + 'static,
 {
     let signals = Signals::default();
-    let io = Conn::new(Windowed::new(socket), signals.clone());
+    let io = Conn::new(Windowed::new(socket, buffers::upload_read), signals.clone());
     let io = TokioIo::new(Box::pin(io));
     let service = service_fn(move |request| {
         let answer = handler(request, peer, signals.clone());
