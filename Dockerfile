@@ -22,7 +22,7 @@ LABEL org.opencontainers.image.title="sealgate" \
 COPY --from=build /src/target/release/sealgate /usr/local/bin/sealgate
 COPY --from=build /src/LICENSE /usr/share/doc/sealgate/LICENSE
 # glibc keeps memory for each thread otherwise: docs/PERFORMANCE.md.
-ENV MALLOC_ARENA_MAX=2
+ENV MALLOC_ARENA_MAX=1
 USER 65532:65532
 EXPOSE 8080 9090
 ENTRYPOINT ["/usr/local/bin/sealgate"]
