@@ -13,13 +13,14 @@ WORKDIR /src
 COPY . .
 ENV CARGO_PROFILE_RELEASE_STRIP=symbols
 RUN scripts/install-deps.sh
-RUN cargo build --release --locked --bin sealgate
+RUN scripts/apt-install.sh openssl
+RUN scripts/pgo.sh --locked
 
 FROM gcr.io/distroless/cc-debian12:nonroot
 LABEL org.opencontainers.image.title="sealgate" \
       org.opencontainers.image.description="An S3 encryption gateway" \
       org.opencontainers.image.licenses="Apache-2.0"
-COPY --from=build /src/target/release/sealgate /usr/local/bin/sealgate
+COPY --from=build /src/target/pgo/release/sealgate /usr/local/bin/sealgate
 COPY --from=build /src/LICENSE /usr/share/doc/sealgate/LICENSE
 # glibc keeps memory for each thread otherwise: docs/PERFORMANCE.md.
 ENV MALLOC_ARENA_MAX=1

@@ -20,11 +20,24 @@ const KEY_FILE: &str = "main.key";
 /// How long a server may take until it listens.
 const START: Duration = Duration::from_secs(60);
 
+/// How long a child may take to end by itself.
+const END: Duration = Duration::from_secs(10);
+
 /// A child that ends with its handle.
 pub struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
+        // Asked first: a gateway that is trained writes what it learnt when it ends (`scripts/pgo.sh`).
+        let id = self.0.id().to_string();
+        let asked = Command::new("kill").arg(&id).status();
+        let begun = Instant::now();
+        while asked.is_ok() && begun.elapsed() < END {
+            if !matches!(self.0.try_wait(), Ok(None)) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

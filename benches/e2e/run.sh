@@ -11,6 +11,7 @@
 #   benches/e2e/run.sh memory      [options]   peak memory with 1, 16 and 64 streams of 1 GiB, and with one object of 100 GiB
 #   benches/e2e/run.sh throughput  [options]   speed at 4 KiB, 1 MiB and 64 MiB, with 1 and 16 clients
 #
+# `SEALGATE_BIN=target/pgo/release/sealgate` measures the binary of scripts/pgo.sh in place of the one that is built here.
 # `compare --help` and so on list the options. Everything is on 127.0.0.1; `compare` leaves out what is not installed (Debian:
 # nginx-light, haproxy; openssl for TLS). `compare`, `throughput` and `memory` with a `--size` of more than 1 GiB need as much free
 # space under TMPDIR as the longest object has bytes; those of `growth` and `memory --long` are sealed as they are read.
@@ -29,7 +30,7 @@ case $1 in
 compare | latency | growth | memory | throughput)
     command=$1
     shift
-    exec "$target/release/examples/e2e" "$command" --binary "$target/release/sealgate" "$@"
+    exec "$target/release/examples/e2e" "$command" --binary "${SEALGATE_BIN:-$target/release/sealgate}" "$@"
     ;;
 *)
     exec "$target/release/examples/e2e" "$@"
