@@ -265,13 +265,15 @@ where
                 }
                 let room = this.sealer.capacity() - this.window.open_len();
                 let n = room.min(this.pending.len());
-                *this.taken += n as u64;
-                if *this.taken > total {
+                // Where the last segment is full there is no room either.
+                let left = total - *this.taken;
+                if left == 0 || n as u64 > left {
                     *this.done = true;
                     return Poll::Ready(Some(Err(BodyError::Seal(
                         "body is longer than declared".into(),
                     ))));
                 }
+                *this.taken += n as u64;
                 let full = n == room && *this.taken < total;
                 // A segment that lies in one piece is sealed on its way; any other is gathered first.
                 if full && this.window.open_len() == 0 {

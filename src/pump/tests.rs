@@ -287,6 +287,18 @@ proptest! {
 }
 
 #[test]
+fn bytes_behind_a_full_last_segment_are_refused() {
+    let segment = sealing(0).layout().unwrap().segment_size().get() as u64;
+    // Wherever the segments end: one of so many lengths in a row fills its last one.
+    for length in segment - 100..=segment {
+        for extra in [1, 100] {
+            let body = pieces(content((length + extra) as usize), &[length as usize]);
+            assert!(seal(length, body).is_err(), "{length} and {extra}");
+        }
+    }
+}
+
+#[test]
 fn a_failing_body_is_never_completed() {
     for before in [0usize, 1, 4040, 9000] {
         let frames = vec![
