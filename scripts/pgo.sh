@@ -32,11 +32,11 @@ LLVM_PROFILE_FILE=/dev/null RUSTFLAGS="${RUSTFLAGS-} -Cprofile-generate" \
 # The clients: what matters is only that they are soon built.
 echo "pgo.sh: building what trains it" >&2
 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
-  cargo build --release "$@" --example e2e --target-dir "$target/clients"
+  cargo build --release "$@" --package sealgate-e2e --target-dir "$target/clients"
 
 echo "pgo.sh: training" >&2
 train() {
-  LLVM_PROFILE_FILE=$work/gateway-%m.profraw "$target/clients/release/examples/e2e" "$1" \
+  LLVM_PROFILE_FILE=$work/gateway-%m.profraw "$target/clients/release/e2e" "$1" \
     --binary "$target/trained/release/sealgate" "${@:2}" >"$work/log" 2>&1 || {
     cat "$work/log" >&2
     exit 1

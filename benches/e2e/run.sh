@@ -25,14 +25,14 @@ fi
 
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 target=${CARGO_TARGET_DIR:-target}
-cargo build --quiet --release --bin sealgate --example e2e
+cargo build --quiet --release --package sealgate --bin sealgate --package sealgate-e2e --bin e2e
 case $1 in
 compare | latency | growth | memory | throughput)
     command=$1
     shift
-    exec "$target/release/examples/e2e" "$command" --binary "${SEALGATE_BIN:-$target/release/sealgate}" "$@"
+    exec "$target/release/e2e" "$command" --binary "${SEALGATE_BIN:-$target/release/sealgate}" "$@"
     ;;
 *)
-    exec "$target/release/examples/e2e" "$@"
+    exec "$target/release/e2e" "$@"
     ;;
 esac
