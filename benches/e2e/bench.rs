@@ -2,10 +2,11 @@
 //! as little as possible. `run.sh` beside this file builds and runs it; `docs/PERFORMANCE.md` has the figures.
 //!
 //! ```text
-//! clients (this process) → sealgate serve, nginx, haproxy or floor (measured) → sink (a process of its own)
+//! clients (this process) → sealgate serve, nginx, haproxy, hyper or floor (measured) → sink (a process of its own)
 //! ```
 //!
-//! `floor` enciphers and does nothing else: the least that a proxy which encrypts can cost here.
+//! `floor` enciphers and does nothing else: the least that a proxy which encrypts can cost here. `hyper` passes everything on
+//! by the HTTP library that the gateway uses.
 
 #![forbid(unsafe_code)]
 
@@ -18,6 +19,7 @@ mod load;
 mod made;
 mod memory;
 mod objects;
+mod passed;
 mod plot;
 mod process;
 mod proxies;
@@ -118,6 +120,15 @@ enum Command {
         #[arg(long)]
         store: SocketAddr,
     },
+    /// A proxy of hyper alone, which passes everything on as it is, until it is killed
+    Hyper {
+        /// Where it listens
+        #[arg(long)]
+        listen: SocketAddr,
+        /// Address of the store
+        #[arg(long)]
+        store: SocketAddr,
+    },
     /// Clients alone, against anything that knows their credentials
     Load {
         /// Address of the gateway
@@ -198,6 +209,10 @@ async fn run(command: Command) {
         Command::Floor { listen, store } => {
             let listener = TcpListener::bind(listen).await.expect("listen");
             floor::Floor::new(store).serve(listener).await;
+        }
+        Command::Hyper { listen, store } => {
+            let listener = TcpListener::bind(listen).await.expect("listen");
+            passed::serve(store, listener).await;
         }
         Command::Load {
             gateway,

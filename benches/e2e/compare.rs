@@ -31,11 +31,12 @@ pub struct Compare {
     /// Clients side by side [default: 1,16,64; quick: 1,16]
     #[arg(long, value_delimiter = ',')]
     clients: Vec<usize>,
-    /// Targets; floor is the least that a proxy which encrypts can cost, and has no TLS
+    /// Targets; hyper passes everything on by the gateway's HTTP library, floor is the least that a proxy which encrypts
+    /// can cost; neither has TLS
     #[arg(
         long,
         value_delimiter = ',',
-        default_value = "direct,nginx,nginx-256k,haproxy,floor,sealgate"
+        default_value = "direct,nginx,nginx-256k,haproxy,hyper,floor,sealgate"
     )]
     targets: Vec<String>,
     /// How uploads through the gateway are signed [default: all, over TLS unsigned,trailer; quick: unsigned,sha256]

@@ -161,7 +161,7 @@ fn bar_chart(title: &str, groups: &[(String, Vec<(String, f64)>)]) -> Option<Str
         for (name, figure) in bars {
             let width = figure / most * (WIDTH - left - right);
             let colour = match name.as_str() {
-                "floor" => GREEN,
+                "floor" | "hyper" => GREEN,
                 name if name.starts_with("sealgate") => BLUE,
                 _ => GREY,
             };

@@ -1,5 +1,5 @@
-//! What the gateway is compared with: nginx and haproxy, which pass plaintext through, one worker each, and the least that
-//! a proxy which encrypts can cost.
+//! What the gateway is compared with: nginx and haproxy, which pass plaintext through, one worker each, and what the least
+//! costs that a proxy of the gateway's HTTP library, and one that encrypts, can do.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -17,13 +17,21 @@ pub enum Proxy {
     Nginx256,
     /// haproxy with buffers of 128 KiB.
     Haproxy,
+    /// This program, passing everything on with hyper; without TLS only. See `passed.rs`.
+    Hyper,
     /// This program, enciphering and nothing else; without TLS only. See `floor.rs`.
     Floor,
 }
 
 impl Proxy {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Nginx, Self::Nginx256, Self::Haproxy, Self::Floor];
+    pub const ALL: [Self; 5] = [
+        Self::Nginx,
+        Self::Nginx256,
+        Self::Haproxy,
+        Self::Hyper,
+        Self::Floor,
+    ];
 
     /// The name in tables and options.
     pub fn name(self) -> &'static str {
@@ -31,13 +39,14 @@ impl Proxy {
             Self::Nginx => "nginx",
             Self::Nginx256 => "nginx-256k",
             Self::Haproxy => "haproxy",
+            Self::Hyper => "hyper",
             Self::Floor => "floor",
         }
     }
 
     /// Whether it can be had with TLS.
     pub fn speaks_tls(self) -> bool {
-        self != Self::Floor
+        !matches!(self, Self::Hyper | Self::Floor)
     }
 
     /// The program, where it is installed.
@@ -45,7 +54,7 @@ impl Proxy {
         let name = match self {
             Self::Nginx | Self::Nginx256 => "nginx",
             Self::Haproxy => "haproxy",
-            Self::Floor => return std::env::current_exe().ok(),
+            Self::Hyper | Self::Floor => return std::env::current_exe().ok(),
         };
         let path = std::env::var_os("PATH").unwrap_or_default();
         // Debian keeps them where only root's PATH leads.
@@ -102,8 +111,8 @@ impl Proxy {
             Self::Haproxy => command
                 .args(["-db", "-f"])
                 .arg(config(haproxy(address, store, tls))),
-            Self::Floor => command
-                .args(["floor", "--listen", &address.to_string()])
+            Self::Hyper | Self::Floor => command
+                .args([self.name(), "--listen", &address.to_string()])
                 .args(["--store", &store.address.to_string()]),
         };
         command.stdout(Stdio::null()).stderr(Stdio::null());

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Measures the gateway from end to end: builds it and its bench in release mode, and runs one of
 #
-#   benches/e2e/run.sh compare     [options]   CPU, latency and memory beside nginx and haproxy in the same run, and beside `floor`,
-#                                              the least that a proxy which encrypts can cost (--quick: 3 minutes)
+#   benches/e2e/run.sh compare     [options]   CPU, latency and memory beside nginx and haproxy in the same run, beside `hyper`,
+#                                              what the HTTP library alone costs, and `floor`, the least that a proxy
+#                                              which encrypts can cost (--quick: 3 minutes)
 #   benches/e2e/run.sh latency     [options]   what the gateway adds to 4 KiB requests at half load
 #   benches/e2e/run.sh growth      [options]   cost as objects, connections, streams, listings, users and parts grow: a quarter
 #                                              of an hour (--only size,long,ranges,...: sections of it)
