@@ -64,6 +64,12 @@ pub enum CommandError {
     /// Anything else that went wrong with the system.
     #[error(transparent)]
     Io(#[from] io::Error),
+    /// The environment has no number of threads.
+    #[error(
+        "TOKIO_WORKER_THREADS is no number of threads. Write a whole number from 1 to 65535, or leave it out for one thread \
+         for each core."
+    )]
+    Threads,
     /// No randomness.
     #[error("the operating system gives no randomness")]
     Entropy,

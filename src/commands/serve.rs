@@ -1,5 +1,9 @@
 //! `sealgate serve`: the gateway in front of a store.
 
+use std::num::NonZeroU16;
+use std::thread;
+
+use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
 
 use super::CommandError;
@@ -12,12 +16,29 @@ use crate::telemetry::logging;
 /// cores busy.
 const EVENT_INTERVAL: u32 = 8;
 
+/// How many threads serve, in place of one for each core. tokio knows the variable, too, but panics where it holds no
+/// number.
+const THREADS: &str = "TOKIO_WORKER_THREADS";
+
 /// The runtime that every serving command uses.
-pub fn runtime() -> Result<tokio::runtime::Runtime, CommandError> {
-    Ok(tokio::runtime::Builder::new_multi_thread()
+pub fn runtime() -> Result<Runtime, CommandError> {
+    let cores = || thread::available_parallelism().map_or(1, usize::from);
+    Ok(Builder::new_multi_thread()
+        .worker_threads(threads(super::variable(THREADS))?.unwrap_or_else(cores))
         .event_interval(EVENT_INTERVAL)
         .enable_all()
         .build()?)
+}
+
+/// What the variable says; nothing where it is not set or empty.
+fn threads(variable: Option<String>) -> Result<Option<usize>, CommandError> {
+    let Some(text) = variable.filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
+    match text.parse::<NonZeroU16>() {
+        Ok(number) => Ok(Some(number.get().into())),
+        Err(_) => Err(CommandError::Threads),
+    }
 }
 
 /// Serves until a signal says stop.
@@ -72,4 +93,21 @@ pub fn on_signal(first: impl Fn() + Send + 'static) -> Result<(), CommandError> 
         }
     });
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_are_a_number_above_zero_or_left_to_the_machine() {
+        let of = |text: &str| threads(Some(text.to_owned())).ok();
+        assert_eq!(threads(None).ok(), Some(None));
+        assert_eq!(of(""), Some(None));
+        assert_eq!(of("1"), Some(Some(1)));
+        assert_eq!(of("65535"), Some(Some(65_535)));
+        for bad in ["0", "-1", "65536", "two", "1 ", "1.0"] {
+            assert_eq!(of(bad), None, "{bad}");
+        }
+    }
 }
