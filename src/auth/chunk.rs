@@ -13,7 +13,6 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::ops::Range;
-use std::sync::LazyLock;
 
 use http::HeaderMap;
 use subtle::ConstantTimeEq as _;
@@ -24,8 +23,6 @@ use crate::protocol::aws_chunked::ChunkAuth;
 
 /// Chunks that are hashed at once at most.
 const MOST_AHEAD: usize = 64;
-
-static BACKEND: LazyLock<Backend> = LazyLock::new(Backend::detect);
 
 /// The chain, and the hash of the chunk that is under way.
 #[derive(Clone)]
@@ -107,7 +104,7 @@ impl ChunkVerifier {
     pub(super) fn new(key: SigningKey, amz_date: &str, scope: &str, seed: [u8; 32]) -> Self {
         Self(Box::new(Verifier {
             chain: Chain::new(key, amz_date, scope, seed),
-            backend: *BACKEND,
+            backend: Backend::detect(),
             known: 0..0,
             ahead: VecDeque::new(),
             astray: false,

@@ -16,6 +16,7 @@ mod several;
 mod sha256;
 
 use std::fmt;
+use std::sync::LazyLock;
 
 use fearless_simd::Level;
 
@@ -196,13 +197,14 @@ pub struct Backend {
 }
 
 impl Backend {
-    /// The fastest that the CPU has.
+    /// The fastest that the CPU has. It is asked once.
     #[must_use]
     pub fn detect() -> Self {
-        Self {
+        static FASTEST: LazyLock<Backend> = LazyLock::new(|| Backend {
             level: Level::new(),
             sha: has_sha(),
-        }
+        });
+        *FASTEST
     }
 
     /// All that the CPU has, the fastest first, then what those would be without instructions for SHA-256 that differ. For
