@@ -75,7 +75,7 @@ pub fn window() -> usize {
 
 /// Bytes of an upload that may be read at once, just now: a power of two.
 pub fn upload_read() -> usize {
-    window().min(MOST_UPLOAD)
+    MEMORY.upload_read()
 }
 
 /// A stream under way, counted for as long as this lives.
@@ -209,6 +209,10 @@ impl Memory {
         1 << each.ilog2()
     }
 
+    fn upload_read(&self) -> usize {
+        self.window().min(MOST_UPLOAD)
+    }
+
     /// Free bytes that are kept: what the streams under way can soon use.
     fn kept(&self) -> usize {
         match self.streams.load(Ordering::Relaxed) {
@@ -285,6 +289,20 @@ mod tests {
         for streams in 0..2_000 {
             let all = at(streams) * WINDOWS * streams;
             assert!(all <= DEFAULT_BUDGET || at(streams) == LEAST, "{streams}");
+        }
+    }
+
+    #[test]
+    fn an_upload_is_read_by_its_window_but_never_by_more_than_half_the_longest() {
+        let memory = Memory::new();
+        for (streams, read) in [
+            (1, MOST_UPLOAD),
+            (16, MOST_UPLOAD),
+            (64, 256 * 1024),
+            (100_000, LEAST),
+        ] {
+            memory.streams.store(streams, Ordering::Relaxed);
+            assert_eq!(memory.upload_read(), read, "{streams}");
         }
     }
 
