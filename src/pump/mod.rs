@@ -19,8 +19,12 @@ mod tests;
 mod verify;
 mod windowed;
 
+use std::pin::pin;
+
 use bytes::Bytes;
-use http_body_util::combinators;
+use futures::FutureExt;
+use http_body::Body;
+use http_body_util::{BodyExt, Empty, Full, combinators};
 use thiserror::Error;
 
 pub use form::FormBody;
@@ -65,6 +69,9 @@ pub enum BodyError {
     /// Hashing failed: a fault of this program.
     #[error("hashing failed")]
     Hash,
+    /// What was to be at hand is not: a fault of this program.
+    #[error("body is not at hand")]
+    Unready,
     /// Sealing failed: a fault of this program or a stream beyond its limits.
     #[error("sealing failed: {0}")]
     Seal(String),
@@ -105,16 +112,39 @@ impl OpenFailure {
 
 /// An empty body.
 pub fn empty() -> BoxBody {
-    use http_body_util::BodyExt;
-    http_body_util::Empty::new()
-        .map_err(|never| match never {})
-        .boxed()
+    Empty::new().map_err(|never| match never {}).boxed()
 }
 
 /// A body of bytes already at hand.
 pub fn full(bytes: impl Into<Bytes>) -> BoxBody {
-    use http_body_util::BodyExt;
-    http_body_util::Full::new(bytes.into())
-        .map_err(|never| match never {})
-        .boxed()
+    ready(bytes.into()).boxed()
+}
+
+/// A body of bytes already at hand, for [`at_once`].
+pub fn ready(bytes: Bytes) -> impl Body<Data = Bytes, Error = BodyError> + Send + Sync + 'static {
+    Full::new(bytes).map_err(|never| match never {})
+}
+
+/// All that a body gives which waits for nothing, since what it is made of is [`ready`]; in one piece, if it comes so.
+///
+/// # Errors
+/// The body's own, and [`BodyError::Unready`] where it waits after all.
+pub fn at_once(body: impl Body<Data = Bytes, Error = BodyError>) -> Result<Bytes, BodyError> {
+    let mut body = pin!(body);
+    let mut whole = Bytes::new();
+    while let Some(frame) = body
+        .as_mut()
+        .frame()
+        .now_or_never()
+        .ok_or(BodyError::Unready)?
+    {
+        let Ok(data) = frame?.into_data() else {
+            continue;
+        };
+        whole = match whole.is_empty() {
+            true => data,
+            false => [whole, data].concat().into(),
+        };
+    }
+    Ok(whole)
 }

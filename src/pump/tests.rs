@@ -333,3 +333,39 @@ fn a_footer_that_is_refused_is_never_written() {
     let whole = sealing(5000).layout().unwrap().stored_len();
     assert!((sent as u64) < whole);
 }
+
+#[test]
+fn what_is_at_hand_is_sealed_and_opened_at_once() {
+    // In one window, and in several.
+    for length in [0, 1, 4096, 65_480, 3 << 20] {
+        let plain = content(length);
+        let footer = || {
+            Ok(FooterSource {
+                etag: Etag::None,
+                checksum: None,
+            })
+        };
+        let body = SealBody::new(sealing(length as u64), ready(plain.clone().into()), footer);
+        let stored = at_once(body.unwrap()).unwrap();
+        assert_eq!(
+            stored,
+            seal(length as u64, full(plain.clone())).unwrap(),
+            "{length}"
+        );
+        let plan = whole(&stored, length as u64);
+        assert_eq!(at_once(OpenBody::new(ready(stored), plan)).unwrap(), plain);
+    }
+}
+
+#[test]
+fn what_is_not_at_hand_is_no_object() {
+    let waiting = StreamBody::new(stream::pending::<Result<Frame<Bytes>, BodyError>>());
+    assert!(matches!(at_once(waiting), Err(BodyError::Unready)));
+    let short = SealBody::new(sealing(2), ready(content(1).into()), || {
+        Ok(FooterSource {
+            etag: Etag::None,
+            checksum: None,
+        })
+    });
+    assert!(matches!(at_once(short.unwrap()), Err(BodyError::Seal(_))));
+}

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::{CONTENT_RANGE, RANGE};
 use http::{HeaderMap, HeaderName, Method, StatusCode};
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
 
 use super::call::{BucketSettings, Call, Response, Service, set};
 use super::facts::FactKey;
@@ -151,18 +151,7 @@ async fn whole(
             return Err(Integrity::Length.into());
         };
         let plan = sealed.plan(service.engine)?;
-        // A body of bytes that are here opens into one piece.
-        let mut opened = OpenBody::new(Full::new(bytes).map_err(|never| match never {}), plan);
-        let mut plaintext = Bytes::new();
-        while let Some(frame) = opened.frame().await {
-            let Ok(data) = frame?.into_data() else {
-                continue;
-            };
-            plaintext = match plaintext.is_empty() {
-                true => data,
-                false => [plaintext, data].concat().into(),
-            };
-        }
+        let plaintext = pump::at_once(OpenBody::new(pump::ready(bytes), plan))?;
         return Ok(Some(Response {
             status: StatusCode::OK,
             headers,

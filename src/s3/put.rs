@@ -250,12 +250,12 @@ impl Written<'_> {
             ..
         } = body;
         // A short body is verified before the store hears of it, and its ETag goes into the metadata.
-        let (stream, mut early_md5) = if length <= ONE_SEGMENT {
+        let (plaintext, mut early_md5) = if length <= ONE_SEGMENT {
             let bytes = take(stream, length).await?;
             let md5 = finished.digests().and_then(|digests| digests.md5);
-            (pump::full(bytes), md5)
+            (Plaintext::Whole(bytes), md5)
         } else {
-            (stream, expected.md5())
+            (Plaintext::Stream(stream), expected.md5())
         };
         if !md5_shown {
             early_md5 = None;
@@ -294,7 +294,7 @@ impl Written<'_> {
         };
         let stored_len = sealing.layout()?.stored_len();
         let at_end = finished.clone();
-        let sealed = SealBody::new(sealing, stream, move || {
+        let footer = move || {
             let digests = at_end
                 .digests()
                 .ok_or_else(|| BodyError::Seal("body did not verify".into()))?;
@@ -305,9 +305,18 @@ impl Written<'_> {
                     .map_or(Etag::None, Etag::Md5),
                 checksum: digests.checksum.as_ref().and_then(v1::footer_checksum),
             })
-        })?;
+        };
         let failure = Failure::default();
-        let body: BoxBody = Capture::new(sealed, failure.clone()).boxed();
+        let body = match plaintext {
+            Plaintext::Whole(bytes) => {
+                let sealed = SealBody::new(sealing, pump::ready(bytes), footer)?;
+                pump::full(pump::at_once(sealed)?)
+            }
+            Plaintext::Stream(stream) => {
+                let sealed = SealBody::new(sealing, stream, footer)?;
+                Capture::new(sealed, failure.clone()).boxed()
+            }
+        };
         let mut request =
             crate::store::Request::object(Method::PUT, self.bucket, self.key).body(body);
         request.headers = headers;
@@ -350,6 +359,12 @@ impl Written<'_> {
             store_headers,
         })
     }
+}
+
+/// What is to be sealed, verified or to be verified while it comes.
+enum Plaintext {
+    Whole(Bytes),
+    Stream(BoxBody),
 }
 
 /// Reads a body of at most one segment to its verified end.

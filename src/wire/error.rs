@@ -375,7 +375,9 @@ impl Told {
             ),
             BodyError::Store(_) | BodyError::StoreStalled => Self::unavailable(),
             BodyError::Integrity(failure) => Self::integrity((*failure).into()),
-            BodyError::Seal(_) | BodyError::Hash | BodyError::Spool(_) => Self::internal(),
+            BodyError::Seal(_) | BodyError::Hash | BodyError::Spool(_) | BodyError::Unready => {
+                Self::internal()
+            }
         }
     }
 
