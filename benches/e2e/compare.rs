@@ -21,6 +21,7 @@ const WHOLE: u64 = 1 << 30;
 
 /// What to compare.
 #[derive(clap::Args)]
+#[group(skip)]
 pub struct Compare {
     /// Some sizes and shorter rounds: about three minutes
     #[arg(long)]

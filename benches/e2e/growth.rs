@@ -41,6 +41,7 @@ pub enum What {
 
 /// What to measure.
 #[derive(clap::Args)]
+#[group(skip)]
 pub struct Growth {
     /// What grows: only these
     #[arg(

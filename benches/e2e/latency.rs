@@ -33,6 +33,7 @@ const FILLED: Duration = Duration::from_millis(300);
 
 /// What to measure.
 #[derive(clap::Args)]
+#[group(skip)]
 pub struct Latency {
     /// Bytes of an object, at most 8 KiB
     #[arg(long, default_value = "4KiB")]

@@ -11,6 +11,7 @@ use crate::uploads::{self, LONG};
 
 /// What to measure.
 #[derive(clap::Args)]
+#[group(skip)]
 pub struct Memory {
     /// Bytes that each client streams
     #[arg(long, default_value = "1GiB")]

@@ -7,6 +7,7 @@ use crate::request::{ACCESS_KEY, Payload};
 
 /// What to measure.
 #[derive(clap::Args)]
+#[group(skip)]
 pub struct Throughput {
     /// Sizes of objects
     #[arg(long, value_delimiter = ',', default_value = "4KiB,1MiB,64MiB")]
