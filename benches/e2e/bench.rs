@@ -112,23 +112,9 @@ enum Command {
         key: Option<PathBuf>,
     },
     /// A proxy that enciphers and does nothing else, until it is killed. NOT safe: for measuring only
-    Floor {
-        /// Where it listens
-        #[arg(long)]
-        listen: SocketAddr,
-        /// Address of the store
-        #[arg(long)]
-        store: SocketAddr,
-    },
+    Floor(Between),
     /// A proxy of hyper alone, which passes everything on as it is, until it is killed
-    Hyper {
-        /// Where it listens
-        #[arg(long)]
-        listen: SocketAddr,
-        /// Address of the store
-        #[arg(long)]
-        store: SocketAddr,
-    },
+    Hyper(Between),
     /// Clients alone, against anything that knows their credentials
     Load {
         /// Address of the gateway
@@ -156,6 +142,23 @@ enum Command {
         #[arg(long, value_enum, default_value = "unsigned")]
         payload: Payload,
     },
+}
+
+/// Where a proxy of this program stands.
+#[derive(clap::Args)]
+struct Between {
+    /// Where it listens
+    #[arg(long)]
+    listen: SocketAddr,
+    /// Address of the store
+    #[arg(long)]
+    store: SocketAddr,
+}
+
+impl Between {
+    async fn listen(&self) -> TcpListener {
+        TcpListener::bind(self.listen).await.expect("listen")
+    }
 }
 
 #[derive(clap::Args)]
@@ -206,14 +209,8 @@ async fn run(command: Command) {
             let sink = sink::Sink::new(folder, rate, keyring);
             sink.serve(listener, tls).await;
         }
-        Command::Floor { listen, store } => {
-            let listener = TcpListener::bind(listen).await.expect("listen");
-            floor::Floor::new(store).serve(listener).await;
-        }
-        Command::Hyper { listen, store } => {
-            let listener = TcpListener::bind(listen).await.expect("listen");
-            passed::serve(store, listener).await;
-        }
+        Command::Floor(at) => floor::Floor::new(at.store).serve(at.listen().await).await,
+        Command::Hyper(at) => passed::serve(at.store, at.listen().await).await,
         Command::Load {
             gateway,
             bucket,

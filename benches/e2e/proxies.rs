@@ -1,5 +1,5 @@
-//! What the gateway is compared with: nginx and haproxy, which pass plaintext through, one worker each, and what the least
-//! costs that a proxy of the gateway's HTTP library, and one that encrypts, can do.
+//! What the gateway is compared with: nginx and haproxy, which pass plaintext through, one worker each, and the least that
+//! a proxy costs which uses the gateway's HTTP library, or which encrypts.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

@@ -19,8 +19,6 @@ mod tests;
 mod verify;
 mod windowed;
 
-use std::pin::pin;
-
 use bytes::Bytes;
 use futures::FutureExt;
 use http_body::Body;
@@ -130,21 +128,6 @@ pub fn ready(bytes: Bytes) -> impl Body<Data = Bytes, Error = BodyError> + Send 
 /// # Errors
 /// The body's own, and [`BodyError::Unready`] where it waits after all.
 pub fn at_once(body: impl Body<Data = Bytes, Error = BodyError>) -> Result<Bytes, BodyError> {
-    let mut body = pin!(body);
-    let mut whole = Bytes::new();
-    while let Some(frame) = body
-        .as_mut()
-        .frame()
-        .now_or_never()
-        .ok_or(BodyError::Unready)?
-    {
-        let Ok(data) = frame?.into_data() else {
-            continue;
-        };
-        whole = match whole.is_empty() {
-            true => data,
-            false => [whole, data].concat().into(),
-        };
-    }
-    Ok(whole)
+    let whole = body.collect().now_or_never();
+    Ok(whole.ok_or(BodyError::Unready)??.to_bytes())
 }

@@ -55,13 +55,16 @@ fn sealing(length: u64) -> Sealing {
     }
 }
 
+/// A footer that tells no more than it must.
+fn bare() -> Result<FooterSource, BodyError> {
+    Ok(FooterSource {
+        etag: Etag::None,
+        checksum: None,
+    })
+}
+
 fn seal(declared: u64, body: BoxBody) -> Result<Vec<u8>, BodyError> {
-    let body = SealBody::new(sealing(declared), body, || {
-        Ok(FooterSource {
-            etag: Etag::None,
-            checksum: None,
-        })
-    })?;
+    let body = SealBody::new(sealing(declared), body, bare)?;
     let hint = http_body::Body::size_hint(&body).exact();
     let sealed = block_on(body.collect())?.to_bytes().to_vec();
     assert_eq!(hint, Some(sealed.len() as u64));
@@ -339,13 +342,7 @@ fn what_is_at_hand_is_sealed_and_opened_at_once() {
     // In one window, and in several.
     for length in [0, 1, 4096, 65_480, 3 << 20] {
         let plain = content(length);
-        let footer = || {
-            Ok(FooterSource {
-                etag: Etag::None,
-                checksum: None,
-            })
-        };
-        let body = SealBody::new(sealing(length as u64), ready(plain.clone().into()), footer);
+        let body = SealBody::new(sealing(length as u64), ready(plain.clone().into()), bare);
         let stored = at_once(body.unwrap()).unwrap();
         assert_eq!(
             stored,
@@ -361,11 +358,6 @@ fn what_is_at_hand_is_sealed_and_opened_at_once() {
 fn what_is_not_at_hand_is_no_object() {
     let waiting = StreamBody::new(stream::pending::<Result<Frame<Bytes>, BodyError>>());
     assert!(matches!(at_once(waiting), Err(BodyError::Unready)));
-    let short = SealBody::new(sealing(2), ready(content(1).into()), || {
-        Ok(FooterSource {
-            etag: Etag::None,
-            checksum: None,
-        })
-    });
+    let short = SealBody::new(sealing(2), ready(content(1).into()), bare);
     assert!(matches!(at_once(short.unwrap()), Err(BodyError::Seal(_))));
 }
